@@ -408,8 +408,8 @@ func filter(w wire, field string, v *Filter) {
 	}
 }
 
-// granted handles the last elements of a welcome or subscribed message: the filter, which is present if the publisher grants
-// another one than the client asked for or the line lacks something else, and what it lacks.
+// granted handles the last elements of a welcome or subscribed message: the filter granted, which is present if it is not the one
+// that the client asked for or if there are limits, and the limits of the line.
 func granted(w wire, v **Filter, limits *string) {
 	if !w.more(*v != nil || *limits != "") {
 		return

@@ -11,7 +11,8 @@ import (
 // permissionInterval is how often the permission of each connection is checked.
 const permissionInterval = time.Second
 
-// checkLogin checks the credentials of the client, and what it may have of what it asks for. It returns a refusal if that is nothing.
+// checkLogin checks the credentials of the client, and grants the part of the hello that it may have. It returns a refusal if that
+// is nothing.
 func (c *conn) checkLogin(h *codec.Hello) *codec.Refusal {
 	cfg := &c.p.cfg
 	login := NewLogin(h.Token, c.client.cert)

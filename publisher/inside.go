@@ -14,7 +14,7 @@
 //
 // # Goroutines
 //
-// Each goroutine touches what it owns, and takes the rest from its neighbour:
+// Each goroutine touches only the state that it owns, and receives everything else from its neighbour:
 //
 //	goroutine         owns                                   is woken by
 //	caller            sequencer (under mu): number, encode   -

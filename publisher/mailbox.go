@@ -146,7 +146,7 @@ func (m *mailbox) clientGone() error {
 	return m.gone
 }
 
-// abortCause returns why what is being written is of no use: the client has left, or its user may not connect any more.
+// abortCause returns why the message being written is of no use: the client has left, or its user may not connect any more.
 func (m *mailbox) abortCause() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -100,7 +100,7 @@ func (b below) SetWriteDeadline(time.Time) error { return nil }
 func (c *secureConn) Read(p []byte) (int, error) { return c.tls.Read(p) }
 
 // Write takes all of p, and returns after the socket has. If the write deadline passes before, it returns
-// os.ErrDeadlineExceeded and what was taken, of which some bytes may be held.
+// os.ErrDeadlineExceeded and the number of bytes that it took, some of which it may hold.
 func (c *secureConn) Write(p []byte) (int, error) { return c.write(p, c.Conn.Write) }
 
 // TryWrite takes as much of p as the socket does without waiting, to the end of a record, whose own end may be held.
@@ -118,7 +118,7 @@ func (c *secureConn) write(p []byte, through func([]byte) (int, error)) (taken i
 	}
 }
 
-// flush sends what is held.
+// flush sends the bytes that are held.
 func (c *secureConn) flush(through func([]byte) (int, error)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

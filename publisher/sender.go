@@ -111,7 +111,7 @@ func (s *sender) wait(b []byte, step time.Duration, check func() error) error {
 	return nil
 }
 
-// last writes what is left of the message that was begun and then m, and closes the connection for writing. It returns
+// last writes the rest of the message that was begun and then m, and closes the connection for writing. It returns
 // false if the client has not taken them by until. Each time the client takes nothing for step, it calls check, which
 // returns false to give up, or a new until. Closing a connection with unread bytes from the client would reset it, and
 // m would be lost: the caller must read until the client closes.
@@ -175,7 +175,7 @@ func (s *sender) writeKept() bool {
 	return true
 }
 
-// scratch keeps the memory of data, which was made in buf, for what is sent next.
+// scratch keeps the memory of data, which was made in buf, for the next message.
 func (s *sender) scratch(data []byte) {
 	if cap(data) > cap(s.buf) {
 		s.buf = data[:0]

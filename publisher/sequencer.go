@@ -10,7 +10,7 @@ import (
 )
 
 // A sequencer numbers ticks and encodes them into the memory log. It is the one place where ticks are numbered, and the
-// only one that writes to the log beyond what is committed. The flusher takes the sealed packets.
+// only one that writes to the log beyond the committed ticks. The flusher takes the sealed packets.
 type sequencer struct {
 	mode     codec.Mode
 	now      func() int64 // wall clock in ns since the Unix epoch

@@ -10,7 +10,7 @@ import (
 	"tickfeed/codec/start"
 )
 
-// An opening is what is sent before the line.
+// An opening holds the messages to send before the line.
 type opening struct {
 	welcome []byte       // nil once sent
 	due     *dueSnapshot // snapshot sent after the welcome; nil for none

@@ -9,7 +9,7 @@ import (
 // before them: directly from the goroutine that publishes, or from one goroutine for many such clients. A connection of
 // package net does not need to be one, because its socket can be used; any other connection that is not, such as a
 // WebSocket, is served by a goroutine of its own, which takes longer to wake. A connection that wraps another one and must
-// see what is written must not let the SyscallConn of that one through, but may be a TryWriter.
+// see the bytes written must not expose the SyscallConn of that one, but may be a TryWriter.
 type TryWriter interface {
 	net.Conn
 

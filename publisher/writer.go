@@ -20,7 +20,7 @@ func (c *conn) runWriter() {
 	}
 }
 
-// send sends what is available, and a heartbeat if nothing was sent for an interval. It parks the connection once the
+// send sends the ticks that are available, and a heartbeat if nothing was sent for an interval. It parks the connection once the
 // client is caught up.
 func (c *conn) send() error {
 	if c.opening.welcome != nil {
@@ -102,7 +102,7 @@ func (c *conn) nextRequest() *codec.Subscribe {
 	return r
 }
 
-// writeRest writes what was not taken at once.
+// writeRest writes the bytes that the socket did not take at once.
 func (c *conn) writeRest() error {
 	rest := c.out.rest
 	if c.out.failed != nil || !c.out.behind() {

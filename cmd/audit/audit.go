@@ -1,8 +1,9 @@
-// Package audit is what the auditors of ticks have in common: the hash by which they recognise a tick, a book with an entry for
-// each number of each session, and the account of one reader. It shares no code with what it judges. What the auditors judge
-// differs: the demo's the outcome of each number for each of its subscribers, those of package simulation the times between
-// which a number was published and the lineage of each position, and those of processes the sessions to which a subscriber
-// may jump.
+// Package audit holds the parts that the auditors of ticks share: the hash by which they recognise a tick, a book with an entry
+// for each number of each session, and the account of one reader. It shares no code with the feed that it judges.
+//
+// Each auditor judges something else: that of the demo the outcome of each number for each of its subscribers, those of package
+// simulation the times between which a number was published and the lineage of each position, and those of package processes
+// the sessions to which a subscriber may jump.
 package audit
 
 import "tickfeed/feed"

@@ -25,7 +25,7 @@ type Program interface {
 	Start(ctx context.Context, o Orders) (Process, error)
 }
 
-// Orders say what one run of a program does. A Program passes on what it has abilities for.
+// Orders describe one run of a program. A Program passes on those for which it has the ability.
 type Orders struct {
 	Addr      string   // address of the publisher, HOST:PORT
 	Stdin     []byte   // instead of Addr: the bytes of a connection, hello first
@@ -49,8 +49,8 @@ type Orders struct {
 type Process interface {
 	// Lines returns the lines printed so far, and a channel that is closed when there are more, or the process has ended.
 	Lines() (lines []string, more <-chan struct{})
-	// Done is closed when the process has ended and all its lines are there. A process that has ended leaves what it has
-	// started some seconds to print the rest.
+	// Done is closed when the process has ended and all its lines are there. Children that a process leaves behind have some
+	// seconds to print the rest.
 	Done() <-chan struct{}
 	// Err returns how the process ended: nil for exit code 0.
 	Err() error

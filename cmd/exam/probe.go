@@ -21,7 +21,7 @@ import (
 
 // A probe is one case for a publisher: it starts the publisher, gives it ticks, and plays the subscribers. The function of
 // the case runs in one goroutine and calls the methods, which end it by throw when something is wrong; each line has a
-// goroutine of its own that judges what comes.
+// goroutine of its own that judges the messages.
 type probe struct {
 	x      *Exam
 	c      *Case

@@ -168,7 +168,7 @@ func appendTick(b []byte, t *feed.Tick, d *feed.Definition) []byte {
 }
 
 // A book is all that a publisher has sent in a case, over all connections and sessions. It finds contradictions between
-// them, and with what was supplied. Its methods are safe for concurrent use.
+// them, and with the ticks that were supplied. Its methods are safe for concurrent use.
 type book struct {
 	mu        sync.Mutex
 	supply    *supply // nil if the publisher has a source of its own
@@ -210,7 +210,7 @@ func (s *supply) place(t *feed.Tick) (int, bool) {
 }
 
 // add notes a tick of the session, and returns its index in the supply, or −1. It returns a sentence if the tick contradicts
-// what was sent before, or was never supplied.
+// an earlier one, or was never supplied.
 func (b *book) add(session feed.SessionID, t *feed.Tick, name string, publish int64, full bool) (place int, text string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -143,7 +143,7 @@ var lifeCases = []Case{
 	},
 }
 
-// silences waits until the publisher has ended a line that gives no sign of life but what it does now and then.
+// silences waits until the publisher has ended a line that gives no sign of life, except that it calls does now and then.
 func (p *probe) silences(l *line, does func(*line)) {
 	l.wait("its welcome", func() bool { return l.welcome != nil })
 	began := time.Now()

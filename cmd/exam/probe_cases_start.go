@@ -19,7 +19,7 @@ func fromTime(ns int64) codec.Hello {
 	return codec.Hello{Start: codec.Start{Kind: codec.StartTime, Value: uint64(ns)}}
 }
 
-// anywhere is how a publisher without a history can be asked for what it has.
+// anywhere returns a hello that also a publisher without snapshots or history can answer.
 func (p *probe) anywhere() codec.Hello {
 	if p.lacks(Snapshots) {
 		return fromBeginning

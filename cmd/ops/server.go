@@ -45,8 +45,8 @@ type Site struct {
 	Profiles bool
 	// Token is what effects and profiles require; empty for nothing.
 	Token codec.Token
-	// Guarded requires Token for whatever is not about health: for all but /livez, /readyz, and /metrics without details. If there
-	// is no Token, the rest is refused. A site that other machines can reach is guarded.
+	// Guarded requires Token for all paths except /livez, /readyz, and /metrics without details. If there is no Token, all other
+	// paths are refused. A site that other machines can reach is guarded.
 	Guarded bool
 	// Hosts are the names by which other machines reach the site, besides its addresses. Nil for a site of this machine.
 	Hosts []string
@@ -432,7 +432,7 @@ func (x *exchange) call(r *Route) {
 	x.send(http.StatusOK, answer)
 }
 
-// A problem is what is sent for an error.
+// A problem is the body of a response to an error.
 type problem struct {
 	Text string `json:"error"`
 }

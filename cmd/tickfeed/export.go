@@ -236,7 +236,7 @@ type exporting struct {
 	sum         exportSummary
 }
 
-// An exportSummary counts what was written, and what the recordings do not hold. Times are nanoseconds since the Unix
+// An exportSummary counts the ticks that were written, and the numbers that the recordings are missing. Times are nanoseconds since the Unix
 // epoch.
 type exportSummary struct {
 	Output      string            `json:"output"`

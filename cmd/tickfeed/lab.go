@@ -454,7 +454,7 @@ func (s labStatus) String() string {
 	return fmt.Sprintf("passing connections on to %s: %s, %s\n%v", ops.Clean(s.Upstream), plural(s.Connections, "connection"), plural(len(s.Rules), "rule"), s.Rules)
 }
 
-// labSite returns what is served over HTTP.
+// labSite returns the site that is served over HTTP.
 func labSite(rules ops.Rules, upstream string, reached *ops.Upstream) ops.Site {
 	return ops.Site{
 		Command: "lab", Status: func() any { return labStatus{upstream, rules.Lab.Connections(), rules.List()} }, Ready: reached.Ready,

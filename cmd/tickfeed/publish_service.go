@@ -127,7 +127,7 @@ func (s *service) followFiles(ctx context.Context) error {
 	}
 }
 
-// site returns what is served over HTTP.
+// site returns the site that is served over HTTP.
 func (s *service) site() ops.Site {
 	started := time.Now()
 	view := ops.NewPublisher(s.pub, s.o.staleAfter)

@@ -244,7 +244,7 @@ type recorder struct {
 	full         atomic.Bool  // a write waits for room
 }
 
-// site returns what is served over HTTP.
+// site returns the site that is served over HTTP.
 func (r *recorder) site(view *ops.Subscriptions, s *subscriber.Subscriber) ops.Site {
 	site := subscriptionSite("record", view, func() any {
 		st := newSubscriptionStatus([]*subscriber.Subscriber{s})

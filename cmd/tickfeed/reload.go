@@ -17,15 +17,15 @@ import (
 // whether they can be used.
 type reloadable struct {
 	name string
-	// read reads it again and returns what is in force now, for people. If it returns an error, what was in force before stays.
+	// read reads the files again and describes those in force, for people. If it returns an error, the previous ones stay in force.
 	read func() (string, error)
 }
 
-// A reloader reads again what a command has read. It is safe for concurrent use.
+// A reloader reads the files of a command again. It is safe for concurrent use.
 type reloader struct {
 	log   zerolog.Logger
 	files []reloadable
-	// warnings returns what is doubtful about what is in force, for people. It may be nil.
+	// warnings returns doubts about the files in force, for people. It may be nil.
 	warnings func() []string
 
 	reading sync.Mutex
@@ -37,7 +37,7 @@ type reloadAnswer struct {
 	Warnings []string   `json:"warnings,omitempty"`
 }
 
-// A reloaded says what is in force of a reloadable.
+// A reloaded describes the files in force of a reloadable.
 type reloaded struct {
 	Name string `json:"name"`
 	Now  string `json:"now"`

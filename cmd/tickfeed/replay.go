@@ -408,7 +408,7 @@ func unlessStopped(err error) error {
 	return err
 }
 
-// site returns what is served over HTTP.
+// site returns the site that is served over HTTP.
 func (s *replaying) site() ops.Site {
 	view := &ops.Publisher{Get: func() *publisher.Publisher {
 		if pub := s.stage.Publisher(); pub != nil {

@@ -41,7 +41,7 @@ type topFrame struct {
 	Instruments []topInstrument `json:"instruments"`
 }
 
-// A topConn is a connection, with what follows from the sample before.
+// A topConn is a connection, with the values that are computed from the previous sample.
 type topConn struct {
 	ops.Conn
 	SentRate float64       `json:"sent_bytes_per_second"`
@@ -182,7 +182,7 @@ func fate(c *topConn, was *ops.Conn, o *ops.Overview, elapsed float64) (topFate,
 	return f, in
 }
 
-// maxFate bounds what is computed of a very slow growth.
+// maxFate is the longest time that is computed for a lag that grows very slowly.
 const maxFate = 100 * 24 * time.Hour
 
 // A topLine is a line of a frame.

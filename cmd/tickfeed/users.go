@@ -17,13 +17,13 @@ import (
 	"tickfeed/publisher/users"
 )
 
-// An admission is who may connect to a publisher.
+// An admission decides which clients may connect to a publisher.
 type admission struct {
 	token codec.Token // that all clients must present; empty for none
 	users *users.File // nil for none
 }
 
-// admission returns who may connect. Changes of the file of --users are logged.
+// admission returns the admission of the flags. Changes of the file of --users are logged.
 func (o *publishOptions) admission(ctx context.Context, log zerolog.Logger) (a admission, err error) {
 	if a.token, err = token(ctx, o.tokenFile); err != nil || o.users == "" {
 		return a, err

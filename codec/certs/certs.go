@@ -191,7 +191,7 @@ func verify(s tls.ConnectionState, roots *x509.CertPool) error {
 }
 
 // Identity returns the one name that a certificate is for: a DNS name, an email address, an IP address or a URI. It returns
-// false if the certificate has none, or several: it then is nobody's in particular.
+// false if the certificate has none, or several: it then names nobody in particular.
 func Identity(c *x509.Certificate) (string, bool) {
 	names := slices.Concat(c.DNSNames, c.EmailAddresses)
 	for _, ip := range c.IPAddresses {

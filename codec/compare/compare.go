@@ -79,10 +79,10 @@ type SessionResult struct {
 	Same    uint64 // ticks that both hold; if one of them is a ledger, only the numbers were compared
 	// Contents are numbers that both hold, with different ticks.
 	Contents Ranges
-	// Lacks has, for A and B, what it lacks of the other one's.
+	// Lacks has, for A and for B, the numbers of the other one that it lacks.
 	Lacks [2][NumAbsences]Ranges
-	// Short has, for A and B, ranges of which it has fewer numbers than the other one's ledger says that it was sent,
-	// wherever in the range they are missing; Count is how many, at least.
+	// Short has, for A and for B, ranges of which it has fewer numbers than the ledger of the other one says that were sent.
+	// Count is the least number that is missing, anywhere in the range.
 	Short [2]Ranges
 }
 

@@ -11,7 +11,7 @@ import (
 	"tickfeed/feed"
 )
 
-// An outline is what is known of a party before it is compared.
+// An outline holds the facts about a party that are known before it is compared.
 type outline struct {
 	facts    Facts
 	sessions []feed.SessionID // in order of first appearance

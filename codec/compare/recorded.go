@@ -16,8 +16,8 @@ func OfRecordings(recordings ...*recording.Input) Party {
 	}}
 }
 
-// A recordedStream reads recordings. What a packet skips was not asked for, what it reports as gone is lost, and so is what
-// is damaged.
+// A recordedStream reads recordings. Numbers that a packet skips were not asked for; numbers that it reports as gone, and damaged
+// ones, are lost.
 type recordedStream struct {
 	recordings []*recording.Input
 	r          *recording.Reader // nil before the first recording

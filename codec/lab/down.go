@@ -94,7 +94,7 @@ func (k *link) down(messages *codec.Reader) error {
 	}
 }
 
-// control returns what is sent instead of a message that is no packet.
+// control returns the bytes to send for a message that is no packet.
 func (k *link) control(t codec.Type, raw []byte, hits []int) ([]byte, error) {
 	if t == codec.TypeSnapshotPart && k.stale {
 		return nil, nil
@@ -182,7 +182,7 @@ func (k *link) control(t codec.Type, raw []byte, hits []int) ([]byte, error) {
 	return raw, nil
 }
 
-// heartbeat returns what is sent instead of a heartbeat.
+// heartbeat returns the bytes to send for a heartbeat.
 func (k *link) heartbeat(m *codec.Heartbeat, raw []byte) ([]byte, error) {
 	switch {
 	case time.Now().Before(k.beatsDrop):
@@ -198,7 +198,7 @@ func (k *link) heartbeat(m *codec.Heartbeat, raw []byte) ([]byte, error) {
 	return raw, k.reached(m.Covered)
 }
 
-// reached notes that the line has reached number at, and applies what follows when it is live.
+// reached notes that the line has reached number at, and applies the rules for a live line once it is live.
 func (k *link) reached(at uint64) error {
 	k.moved(at)
 	if k.head == 0 || at < k.head {

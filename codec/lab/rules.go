@@ -25,7 +25,7 @@ type rules struct {
 	whys    []string // by rule: why it did nothing when it could have
 }
 
-// counts are what has happened to one client name.
+// counts are the events of one client name.
 type counts struct {
 	logins, snapshots, lives, packets, ends uint64
 	reached                                 []uint64 // by rule: the number up to which it has been decided

@@ -30,8 +30,8 @@ func (h *history) present(up feed.Lineage) (feed.Lineage, int) {
 	return presented(up, h.made), len(h.made)
 }
 
-// presented is up with the sessions made, each after the session that it follows. A session owns what it began to number: sessions
-// that began later are gone.
+// presented returns up with the sessions made, each after the session that it follows. A session takes the place of those that
+// begin at a higher number.
 func presented(up feed.Lineage, made []madeUp) (p feed.Lineage) {
 	grow := func(s feed.Session) {
 		for len(p) > 0 && p.Current().First > s.First {

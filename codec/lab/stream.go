@@ -113,7 +113,7 @@ func (k *link) packet(raw []byte, pending []int) error {
 	return k.reached(end)
 }
 
-// spoil applies a fault of the stream to a packet, and returns what is sent instead; nil for nothing.
+// spoil applies a fault of the stream to a packet, and returns the bytes to send for it; nil for none.
 func (k *link) spoil(x hit, raw []byte) []byte {
 	k.happened(x.rule, x.seq)
 	k.breaks(x.rule)

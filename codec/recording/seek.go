@@ -28,7 +28,7 @@ func (r *Reader) Marks() ([]codec.Mark, error) {
 func (r *Reader) SetMarks(marks []codec.Mark) { r.marks = marks }
 
 // SeekSeq moves the Reader so that Next returns the first run whose first packet covers seq, or, if there is
-// none, the item that comes instead: the damage, or what follows. If the recording was numbered back, SeekSeq
+// none, the item that comes instead: the damage, or the item after seq. If the recording was numbered back, SeekSeq
 // finds the first such packet. Next does not return the header in force then; Header does.
 func (r *Reader) SeekSeq(seq uint64) error {
 	return r.seek(

@@ -54,7 +54,7 @@ func (b *book) clearSide(side int) {
 	b.sides[side], e.began, e.arrived, e.gone = b.sides[side][:0], false, e.arrived[:0], e.gone[:0]
 }
 
-// traded notes a trade: what it took is no cancel.
+// traded notes a trade: the size that it takes from the book is not cancelled.
 func (b *book) traded(tr feed.Trade) {
 	b.executions++
 	switch tr.Side {

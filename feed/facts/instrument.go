@@ -6,7 +6,7 @@ import (
 	"tickfeed/feed"
 )
 
-// Shapes of what is kept for an instrument. All of it is bounded.
+// Sizes and times of the rings and tables of an instrument, all of which are bounded.
 const (
 	second       = int64(1e9)
 	mids         = 512 // ring of mid prices, one a second
@@ -27,7 +27,7 @@ var (
 	returnLag = []int{1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 25, 30}
 )
 
-// An instrument accumulates what is measured of one instrument. Prices are in units of 10^-headroom of those of its first
+// An instrument accumulates the measurements of one instrument. Prices are in units of 10^-headroom of those of its first
 // definition, because a later one may be finer; the mid price is twice as fine, so that it is a whole number.
 type instrument struct {
 	def            feed.Definition

@@ -10,7 +10,7 @@ import (
 	"tickfeed/feed/script"
 )
 
-// commands are what other goroutines want to happen, and what they must know of the market for that.
+// commands hold the requests of other goroutines, and the facts about the market that they need for them.
 type commands struct {
 	mu       sync.Mutex
 	rules    []*script.Rule // to be added
@@ -59,9 +59,9 @@ func (c *commands) noteLocked(r *script.Rule) {
 	}
 }
 
-// Remove makes a rule of the scenario, or one that Do has added, happen no more, and ends what it multiplies, quiets, locks or moves
-// with the next epoch. It returns false if the rule is not there, or is over. Config.Commands must be set. Remove may be called by
-// any goroutine.
+// Remove removes a rule of the scenario, or one that Do has added. The effects of the rule (a multiplied rate, a quiet or locked
+// market, a moving price) end with the next epoch. Remove returns false if the rule is not there, or is over. Config.Commands must
+// be set. Any goroutine may call Remove.
 func (m *Market) Remove(r *script.Rule) bool {
 	c := &m.commands
 	c.mu.Lock()

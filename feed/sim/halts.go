@@ -32,7 +32,7 @@ const (
 	isGone   // delisted
 )
 
-// A request is what is to happen to an instrument.
+// A request is a change of trading that is asked for an instrument.
 type request uint8
 
 const (
@@ -141,7 +141,7 @@ func (m *Market) stateOf(id uint32) state {
 	return trades
 }
 
-// ask decides a request of a rule for an instrument, and reports what is not as the rule says.
+// ask decides a request of a rule for an instrument, and reports where the decision differs from the rule.
 func (m *Market) ask(r *script.Rule, what request, id uint32, at, end int64) decision {
 	closes := m.dayUnits
 	if m.calendar != nil {
@@ -241,7 +241,7 @@ func (m *Market) endHold(id uint32, r *script.Rule) {
 	}})
 }
 
-// stopTrading begins a halt or an auction; what has held the instrument before is over.
+// stopTrading begins a halt or an auction, and ends the one before.
 func (m *Market) stopTrading(id uint32) {
 	o := &m.stage.overlays[id]
 	o.hold = hold{n: o.hold.n + 1, end: never}

@@ -37,7 +37,7 @@ import (
 	"tickfeed/publisher"
 )
 
-// readInterval is how long what was read of a file is used before the file is read again.
+// readInterval is how long the users that were read are used before the file is read again.
 const readInterval = 500 * time.Millisecond
 
 // A File is a file of users that may change while it is in use. Its methods are safe for concurrent use.
@@ -132,8 +132,8 @@ func (f *File) current() *index {
 // settleTime is how long a file must not have changed before it is read again by itself: half of it may be written.
 const settleTime = 300 * time.Millisecond
 
-// Check reads the file again if that is due, and returns why what was read last is not in force. Authorize reads it too; a caller of
-// Check sees changes also while nobody connects.
+// Check reads the file again if that is due, and returns why its present contents are not in force. Authorize reads the file too;
+// a caller of Check also sees changes while nobody connects.
 func (f *File) Check() error {
 	f.current()
 	f.mu.Lock()

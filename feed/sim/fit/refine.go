@@ -17,8 +17,8 @@ const (
 	lastTicks, lastDays     = 300_000, 5
 )
 
-// refine corrects what a profile leads to in a simulated market, as far as it differs from what was measured: the spread that
-// quotes have is not quite the one that they aim at, and sizes lean more or less with the way in which the price moves.
+// refine corrects a profile until a simulated market has the measured habits: the spread of its quotes is not quite the one at
+// which they aim, and its sizes lean more or less, depending on how the price moves.
 func (f *Fitter) refine(ctx context.Context, p *sim.Profile) error {
 	for range refinements {
 		got, err := simulate(ctx, p, refineTicks, refineDays)
