@@ -161,19 +161,7 @@ func (p *program) bench(cmd *cobra.Command, o *benchOptions, args []string) erro
 			return err
 		}
 	}
-	var reading []string // flags that say how files are read
-	cmd.Flags().Visit(func(f *pflag.Flag) {
-		if g := f.Annotations[groupAnnotation]; len(g) == 0 || g[0] != groupImport {
-			return
-		}
-		values := []string{f.Value.String()}
-		if list, ok := f.Value.(pflag.SliceValue); ok {
-			values = list.GetSlice()
-		}
-		for _, v := range values {
-			reading = append(reading, "--"+f.Name+"="+v)
-		}
-	})
+	reading := readingFlags(cmd)
 	if len(cfg.Ticks) == 0 && len(reading) > 0 {
 		return usage("%s applies only to files; name them with --ticks", reading[0])
 	}
@@ -204,7 +192,41 @@ func (p *program) bench(cmd *cobra.Command, o *benchOptions, args []string) erro
 		stop = p.progress(func() string { return doing.Load().(string) })
 	}
 	print(func() error { return nil })
-	if o.json {
+	p.benchOutput(&cfg, o.json, print)
+	err = bench.Run(ctx, cfg)
+	stop()
+	switch {
+	case failed != nil:
+		return output(failed)
+	case cmd.Context().Err() != nil:
+		p.notef("interrupted; the figures above are complete")
+		return errInterrupted
+	case errors.Is(err, bench.ErrAccount), errors.Is(err, bench.ErrTicks):
+		return wrong("%w", err)
+	}
+	return err
+}
+
+// readingFlags returns the flags of cmd that say how files are read.
+func readingFlags(cmd *cobra.Command) (reading []string) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if g := f.Annotations[groupAnnotation]; len(g) == 0 || g[0] != groupImport {
+			return
+		}
+		values := []string{f.Value.String()}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			values = list.GetSlice()
+		}
+		for _, v := range values {
+			reading = append(reading, "--"+f.Name+"="+v)
+		}
+	})
+	return reading
+}
+
+// benchOutput makes cfg write the machine and each figure by print.
+func (p *program) benchOutput(cfg *bench.Config, asJSON bool, print func(write func() error)) {
+	if asJSON {
 		lines := json.NewEncoder(p.stdout)
 		cfg.Machine = func(m *bench.Machine) {
 			print(func() error { return lines.Encode(map[string]*bench.Machine{"machine": m}) })
@@ -220,18 +242,6 @@ func (p *program) bench(cmd *cobra.Command, o *benchOptions, args []string) erro
 		}
 		cfg.Figure = func(f *bench.Figure) { print(func() error { return f.WriteText(p.stdout) }) }
 	}
-	err = bench.Run(ctx, cfg)
-	stop()
-	switch {
-	case failed != nil:
-		return output(failed)
-	case cmd.Context().Err() != nil:
-		p.notef("interrupted; the figures above are complete")
-		return errInterrupted
-	case errors.Is(err, bench.ErrAccount), errors.Is(err, bench.ErrTicks):
-		return wrong("%w", err)
-	}
-	return err
 }
 
 // benchChildCommand is the command of a process that bench starts.

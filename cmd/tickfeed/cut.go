@@ -74,7 +74,8 @@ func (p *program) cut(ctx context.Context, o *cutOptions, path string) (err erro
 	if cfg.Filter, err = symbolFilter(o.symbols); err != nil {
 		return usage("--symbols: %w", err)
 	}
-	return p.remake(ctx, &o.importOptions, o.output, o.force, o.json, []string{path}, "cutting", &read,
+	r := remaking{importOptions: &o.importOptions, output: o.output, force: o.force, json: o.json, paths: []string{path}, doing: "cutting", read: &read}
+	return p.remake(ctx, r,
 		func(ctx context.Context, out recording.File, all []*openRecording) (*remade, error) {
 			r, err := all[0].Reader()
 			if err != nil {
@@ -127,41 +128,50 @@ func (m *remade) note(format string, args ...any) {
 	m.notes = append(m.notes, fmt.Sprintf("  "+format, args...))
 }
 
-// remake opens the recordings at paths and writes to output the recording that do makes from them.
-func (p *program) remake(ctx context.Context, in *importOptions, output string, force, asJSON bool, paths []string, doing string, read *atomic.Int64,
-	do func(context.Context, recording.File, []*openRecording) (*remade, error)) error {
-	if output == "" {
+// A remaking is what cut and merge have in common.
+type remaking struct {
+	*importOptions
+	output      string
+	force, json bool
+	paths       []string
+	doing       string        // what the progress line says
+	read        *atomic.Int64 // bytes of the recordings read so far
+}
+
+// remake opens the recordings of r and writes the recording that do makes from them.
+func (p *program) remake(ctx context.Context, r remaking, do func(context.Context, recording.File, []*openRecording) (*remade, error)) error {
+	if r.output == "" {
 		return usage("name the recording to write with -o, such as -o out.tick")
 	}
-	if output == "-" && asJSON {
+	if r.output == "-" && r.json {
 		return usage("--json prints to standard output, where -o - writes the recording")
 	}
-	out, err := p.createRecording(output, force)
+	out, err := p.createRecording(r.output, r.force)
 	if err != nil {
 		return err
 	}
 	defer out.Discard()
-	all, err := p.openRecordings(ctx, paths, in)
+	all, err := p.openRecordings(ctx, r.paths, r.importOptions)
 	if err != nil {
 		return err
 	}
 	defer closeAll(all)
 	size := int64(0)
-	for _, r := range all {
-		size += r.Size()
+	for _, f := range all {
+		size += f.Size()
 	}
 	name := all[0].title()
 	if len(all) > 1 {
 		name = plural(len(all), "recording")
 	}
 	stop := p.progress(func() string {
-		return fmt.Sprintf("%s %s: %.0f %% of %s", doing, name, 100*float64(read.Load())/float64(max(size, 1)), formatBytes(size))
+		return fmt.Sprintf("%s %s: %.0f %% of %s", r.doing, name, 100*float64(r.read.Load())/float64(max(size, 1)), formatBytes(size))
 	})
 	m, err := do(ctx, out, all)
 	stop()
 	switch {
 	case errors.Is(err, context.Canceled):
-		p.notef("interrupted after %s of %s; %s was not written", formatBytes(read.Load()), formatBytes(size), output)
+		p.notef("interrupted after %s of %s; %s was not written", formatBytes(r.read.Load()), formatBytes(size), r.output)
 		return errInterrupted
 	case err != nil:
 		return err
@@ -169,24 +179,21 @@ func (p *program) remake(ctx context.Context, in *importOptions, output string, 
 	if err := out.Commit(); err != nil {
 		return err
 	}
-	m.Output, m.Files = output, paths
-	if asJSON {
+	m.Output, m.Files = r.output, r.paths
+	if r.json {
 		b, err := json.Marshal(m)
 		if err != nil {
 			return err
 		}
 		_, err = p.stdout.Write(append(printableJSON(b), '\n'))
-		return stdoutError(err)
+		return output(err)
 	}
-	p.notef("%s:", output)
+	p.notef("%s:", r.output)
 	for _, n := range m.notes {
 		p.notef("%s", n)
 	}
 	return nil
 }
-
-// stdoutError returns the error of a write to standard output.
-func stdoutError(err error) error { return output(err) }
 
 // mergeOptions are the flags of merge.
 type mergeOptions struct {
@@ -239,7 +246,8 @@ func (p *program) merge(ctx context.Context, o *mergeOptions, paths []string) er
 	if err != nil {
 		return err
 	}
-	return p.remake(ctx, &o.importOptions, o.output, o.force, o.json, paths, "merging", &read,
+	r := remaking{importOptions: &o.importOptions, output: o.output, force: o.force, json: o.json, paths: paths, doing: "merging", read: &read}
+	return p.remake(ctx, r,
 		func(ctx context.Context, out recording.File, all []*openRecording) (*remade, error) {
 			var lineage feed.Lineage
 			err := recording.ErrUnrelated

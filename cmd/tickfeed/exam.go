@@ -476,6 +476,11 @@ func (p *program) examine(ctx context.Context, o *examOptions, cases []*exam.Cas
 		p.notef("interrupted after %d of %d cases", len(verdicts), len(cases))
 		return errInterrupted
 	}
+	return p.judgeExam(o, verdicts)
+}
+
+// judgeExam returns the error of an exam that was not passed.
+func (p *program) judgeExam(o *examOptions, verdicts []exam.Verdict) error {
 	failures, passes := 0, 0
 	for _, v := range verdicts {
 		switch v.Outcome {

@@ -108,7 +108,7 @@ func (p *program) fit(ctx context.Context, o *fitOptions, paths []string) error 
 	text := result.Profile.AppendYAML(nil)
 	if o.output == "-" {
 		if _, err := p.stdout.Write(text); err != nil {
-			return stdoutError(err)
+			return output(err)
 		}
 	} else if err := os.WriteFile(o.output, text, 0o644); err != nil {
 		return err

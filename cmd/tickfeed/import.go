@@ -125,34 +125,12 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	if spool != "" {
 		defer os.Remove(spool)
 	}
-	for _, path := range paths {
-		if path == rawfile.Stdin {
-			continue
-		}
-		recorded, err := isRecording(path)
-		switch {
-		case err != nil || !recorded:
-		case !isText(path):
-			r, err := openFile(cmd.Context(), path)
-			if err != nil {
-				return err // path is named like a recording
-			}
-			_ = r.Close() // the recording is not used
-			if path == spool {
-				path = rawfile.StdinName
-			}
-			return usage("%s is already a recording; use \"tickfeed cut\" or \"tickfeed merge\" to make another one of it", path)
-		case as != (origin{}):
-			return usage("the text form of a recording sets --session and --created itself; leave the flags out")
-		case len(paths) > 1 || !filter.All() || o.json:
-			return usage("%s is the text form of a recording; import it alone, without --symbols and --json", path)
-		default:
-			name := path
-			if path == spool {
-				name = rawfile.StdinName
-			}
-			return p.importText(cmd.Context(), o, path, name)
-		}
+	text, err := o.findRecordings(cmd.Context(), paths, spool, as, filter)
+	if err != nil {
+		return err
+	}
+	if text != "" {
+		return p.importText(cmd.Context(), o, text, shownAs(text, spool))
 	}
 	src, err := o.openSource(paths, p.stdin)
 	if err != nil {
@@ -201,23 +179,68 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	if commitErr := out.Commit(); commitErr != nil {
 		return errors.Join(err, commitErr)
 	}
+	if err != nil {
+		unmatched = nil // the rest might have matched
+	}
+	if printErr := p.printImported(o, summary, unmatched); printErr != nil {
+		return errors.Join(err, printErr)
+	}
+	return err
+}
+
+// findRecordings returns the path of the text form of a recording, which is imported alone, if it is among paths. It refuses
+// recordings, and the text form with flags that do not go with it.
+func (o *importCommandOptions) findRecordings(ctx context.Context, paths []string, spool string, as origin, filter codec.Filter) (text string, err error) {
+	for _, path := range paths {
+		if path == rawfile.Stdin {
+			continue
+		}
+		recorded, err := isRecording(path)
+		switch {
+		case err != nil || !recorded:
+		case !isText(path):
+			r, err := openFile(ctx, path)
+			if err != nil {
+				return "", err // path is named like a recording
+			}
+			_ = r.Close() // the recording is not used
+			return "", usage("%s is already a recording; use \"tickfeed cut\" or \"tickfeed merge\" to make another one of it", shownAs(path, spool))
+		case as != (origin{}):
+			return "", usage("the text form of a recording sets --session and --created itself; leave the flags out")
+		case len(paths) > 1 || !filter.All() || o.json:
+			return "", usage("%s is the text form of a recording; import it alone, without --symbols and --json", path)
+		default:
+			return path, nil
+		}
+	}
+	return "", nil
+}
+
+// shownAs returns the name of path in messages; spool is the path of a copy of standard input.
+func shownAs(path, spool string) string {
+	if path == spool {
+		return rawfile.StdinName
+	}
+	return path
+}
+
+// printImported prints the summary of an import, and the patterns of --symbols that matched nothing.
+func (p *program) printImported(o *importCommandOptions, summary *importSummary, unmatched []string) error {
 	if o.json {
-		b, jsonErr := json.Marshal(summary)
-		if jsonErr != nil {
-			return errors.Join(err, jsonErr)
+		b, err := json.Marshal(summary)
+		if err != nil {
+			return err
 		}
-		if _, writeErr := p.stdout.Write(append(printableJSON(b), '\n')); writeErr != nil {
-			return errors.Join(err, output(writeErr))
-		}
-		return err
+		_, err = p.stdout.Write(append(printableJSON(b), '\n'))
+		return output(err)
 	}
 	for _, line := range summary.lines() {
 		p.notef("%s", line)
 	}
-	if len(unmatched) > 0 && err == nil {
+	if len(unmatched) > 0 {
 		p.notef("  note         --symbols: no instrument matches %s", strings.Join(unmatched, ", "))
 	}
-	return err
+	return nil
 }
 
 // importText makes a recording from its text form, the file at path. name is the file's name for people.

@@ -179,38 +179,9 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 		if i > 0 && !o.json && !o.verify && !o.ticks {
 			lines.printf("\n")
 		}
-		show := p.showSurvey
-		switch {
-		case o.verify:
-			show = p.showVerified
-		case o.packets:
-			show = p.showPackets
-		case o.ticks:
-			show = p.showTicks
-		case o.facts:
-			show = p.showFacts
-		case o.at != "":
-			show = p.showState
-		}
-		var read atomic.Int64
-		started := time.Now()
-		stop := p.progress(func() string {
-			n, took := read.Load(), time.Since(started).Seconds()
-			return fmt.Sprintf("reading %s: %.0f %% of %s, %s/s", f.title(), 100*float64(n)/float64(max(f.Size(), 1)), formatBytes(f.Size()), formatBytes(int64(float64(n)/took)))
-		})
-		sound, err := show(ctx, o, f, lines, &read)
-		stop()
-		if err == nil {
-			err = lines.flush()
-		}
-		switch {
-		case errors.Is(err, context.Canceled):
-			p.notef("interrupted at byte %d of %s", read.Load(), f.title())
-			return errInterrupted
-		case errors.Is(err, errOutputClosed):
+		sound, err := p.inspectOne(ctx, o, f, lines)
+		if err != nil {
 			return err
-		case err != nil:
-			return fmt.Errorf("%s: %w", f.title(), err)
 		}
 		if !sound {
 			damaged++
@@ -231,6 +202,42 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 		return &exitError{code: exitData} // already reported
 	}
 	return wrong("%d of %s are not whole", damaged, plural(len(all), "recording"))
+}
+
+// inspectOne shows one recording in the way that o asks for. It returns false if the recording was verified and is not whole.
+func (p *program) inspectOne(ctx context.Context, o *inspectOptions, f *openRecording, lines *lines) (sound bool, err error) {
+	show := p.showSurvey
+	switch {
+	case o.verify:
+		show = p.showVerified
+	case o.packets:
+		show = p.showPackets
+	case o.ticks:
+		show = p.showTicks
+	case o.facts:
+		show = p.showFacts
+	case o.at != "":
+		show = p.showState
+	}
+	var read atomic.Int64
+	started := time.Now()
+	stop := p.progress(func() string {
+		n, took := read.Load(), time.Since(started).Seconds()
+		return fmt.Sprintf("reading %s: %.0f %% of %s, %s/s", f.title(), 100*float64(n)/float64(max(f.Size(), 1)), formatBytes(f.Size()), formatBytes(int64(float64(n)/took)))
+	})
+	sound, err = show(ctx, o, f, lines, &read)
+	stop()
+	if err == nil {
+		err = lines.flush()
+	}
+	switch {
+	case errors.Is(err, context.Canceled):
+		p.notef("interrupted at byte %d of %s", read.Load(), f.title())
+		return false, errInterrupted
+	case err != nil && !errors.Is(err, errOutputClosed):
+		return false, fmt.Errorf("%s: %w", f.title(), err)
+	}
+	return sound, err
 }
 
 // openEach opens the recordings at paths one by one. It reports those that cannot be opened, so that one of them does not

@@ -230,134 +230,177 @@ func looksLikeAddress(name string) bool {
 	return err == nil && host != "" && port != "" || name == "localhost" || net.ParseIP(name) != nil || strings.HasPrefix(name, unixPrefix)
 }
 
+// A runningLab is a lab with what the command makes for it.
+type runningLab struct {
+	p         *program
+	o         *labOptions
+	lab       *lab.Lab
+	rules     ops.Rules
+	publisher *labPublisher // nil if it runs already
+	reached   ops.Upstream
+	listeners []net.Listener
+	web       net.Listener // nil without --http
+	failed    error        // of the output
+}
+
 func (p *program) lab(ctx context.Context, o *labOptions, args []string) (err error) {
 	if o.list {
 		return p.listLab(o)
 	}
-	if o.commands && slices.Equal(args, []string{"-"}) {
-		return usage("standard input cannot be both the script and --commands")
-	}
-	o.commands = o.commands || p.atTerminal() && !slices.Equal(args, []string{"-"})
-	if o.duration < 0 {
-		return usage("--duration must not be negative, got %v", o.duration)
-	}
-	script, err := p.labScript(ctx, o, args)
+	x, err := p.newLab(ctx, o, args)
 	if err != nil {
 		return err
 	}
-	if err := o.http.check(); err != nil {
-		return err
-	}
-	if o.upstream != "" || len(o.command) == 0 {
-		if o.upstream, err = readAddress("--upstream", o.upstream, defaultPort); err != nil {
-			return err
-		}
-	}
-	encryption, err := o.tls.config(p.logger(zerolog.InfoLevel), certs.Protocol)
-	if err != nil {
-		return err
-	}
-	o.http.admits = o.tls.clientCA != ""
-	upstream, err := o.upstreamTLS.config(p.notef)
-	if err != nil {
-		return err
-	}
-	p.warnOfSecrets(o.tls.key, o.upstreamTLS.key, o.http.tokenFile)
-	if err := readAddresses("--listen", o.listen, labPort); err != nil {
-		return err
-	}
-	var reached ops.Upstream
-	x := &lab.Lab{
-		Script: script,
-		TLS:    encryption,
-		Dial: func(ctx context.Context) (net.Conn, error) {
-			nc, err := dialSecure(ctx, o.upstream, upstream)
-			reached.Note(err)
-			return nc, err
-		},
-	}
-	rules := ops.Rules{Lab: x}
 	running, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	pub, err := p.labPublisher(running, o, x, cancel)
-	if err != nil {
+	if x.publisher, err = p.labPublisher(running, o, x.lab, cancel); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, pub.Close()) }()
-	if err := x.Check(script.Rules...); err != nil {
+	defer func() { err = errors.Join(err, x.publisher.Close()) }()
+	if err := x.lab.Check(x.lab.Script.Rules...); err != nil {
 		return usage("%w", err)
 	}
-	listeners, web, err := listenAll(ctx, o.listen, &o.http)
-	if err != nil {
+	if err := x.listen(ctx); err != nil {
 		return err
-	}
-	for _, ln := range listeners {
-		if o.upstream != "" && isItself(ctx, ln, o.upstream) {
-			closeListeners(append(listeners, web))
-			return usage("the lab would be its own publisher: --upstream %s and --listen %s are one address; name the publisher with --upstream", o.upstream, listenName(ln))
-		}
 	}
 	if o.duration > 0 {
 		var stop func()
 		running, stop = context.WithTimeout(running, o.duration)
 		defer stop()
 	}
-	var failed error
-	x.Event = func(e lab.Event) {
-		if failed == nil {
-			if failed = p.printLabEvent(o, &e); failed != nil {
-				cancel(nil)
+	if err := x.serve(running, cancel); err != nil {
+		return err
+	}
+	return x.end(ctx, context.Cause(running))
+}
+
+// newLab checks the flags, reads the script, and makes a lab of them.
+func (p *program) newLab(ctx context.Context, o *labOptions, args []string) (*runningLab, error) {
+	if o.commands && slices.Equal(args, []string{"-"}) {
+		return nil, usage("standard input cannot be both the script and --commands")
+	}
+	o.commands = o.commands || p.atTerminal() && !slices.Equal(args, []string{"-"})
+	if o.duration < 0 {
+		return nil, usage("--duration must not be negative, got %v", o.duration)
+	}
+	script, err := p.labScript(ctx, o, args)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.http.check(); err != nil {
+		return nil, err
+	}
+	if o.upstream != "" || len(o.command) == 0 {
+		if o.upstream, err = readAddress("--upstream", o.upstream, defaultPort); err != nil {
+			return nil, err
+		}
+	}
+	encryption, err := o.tls.config(p.logger(zerolog.InfoLevel), certs.Protocol)
+	if err != nil {
+		return nil, err
+	}
+	o.http.admits = o.tls.clientCA != ""
+	upstream, err := o.upstreamTLS.config(p.notef)
+	if err != nil {
+		return nil, err
+	}
+	p.warnOfSecrets(o.tls.key, o.upstreamTLS.key, o.http.tokenFile)
+	if err := readAddresses("--listen", o.listen, labPort); err != nil {
+		return nil, err
+	}
+	x := &runningLab{p: p, o: o}
+	x.lab = &lab.Lab{
+		Script: script,
+		TLS:    encryption,
+		Dial: func(ctx context.Context) (net.Conn, error) {
+			nc, err := dialSecure(ctx, o.upstream, upstream)
+			x.reached.Note(err)
+			return nc, err
+		},
+	}
+	x.rules = ops.Rules{Lab: x.lab}
+	return x, nil
+}
+
+// listen listens for subscribers and for HTTP. It refuses an address at which the lab would be its own publisher.
+func (x *runningLab) listen(ctx context.Context) (err error) {
+	if x.listeners, x.web, err = listenAll(ctx, x.o.listen, &x.o.http); err != nil {
+		return err
+	}
+	for _, ln := range x.listeners {
+		if x.o.upstream != "" && isItself(ctx, ln, x.o.upstream) {
+			x.closeListeners()
+			return usage("the lab would be its own publisher: --upstream %s and --listen %s are one address; name the publisher with --upstream", x.o.upstream, listenName(ln))
+		}
+	}
+	return nil
+}
+
+func (x *runningLab) closeListeners() { closeListeners(append(x.listeners, x.web)) }
+
+// serve starts the publisher, if the lab runs it, and passes connections on until ctx ends. It calls end if something fails.
+func (x *runningLab) serve(ctx context.Context, end context.CancelCauseFunc) error {
+	p, o := x.p, x.o
+	x.lab.Event = func(e lab.Event) {
+		if x.failed == nil {
+			if x.failed = p.printLabEvent(o, &e); x.failed != nil {
+				end(nil)
 			}
 		}
 	}
-	if err := pub.begin(running); err != nil {
-		closeListeners(append(listeners, web))
+	if err := x.publisher.begin(ctx); err != nil {
+		x.closeListeners()
 		return err
 	}
-	for _, ln := range listeners {
-		p.notef("listening on %s, passing connections on to %s; %s", listenName(ln), o.upstream, plural(len(script.Rules), "rule"))
+	for _, ln := range x.listeners {
+		p.notef("listening on %s, passing connections on to %s; %s", listenName(ln), o.upstream, plural(len(x.lab.Script.Rules), "rule"))
 	}
 	stop := func() {}
 	if o.commands {
-		stop = p.readCommands(running, func(line string) { p.obey(rules, line) })
+		stop = p.readCommands(ctx, func(line string) { p.obey(x.rules, line) })
 	}
-	if web != nil {
-		p.notef("control and status over HTTP on %s", listenName(web))
+	if x.web != nil {
+		p.notef("control and status over HTTP on %s", listenName(x.web))
 	}
-	stopWeb := o.http.serveBeside(running, web, labSite(rules, o.upstream, &reached), p.logger(zerolog.WarnLevel))
+	stopWeb := o.http.serveBeside(ctx, x.web, labSite(x.rules, o.upstream, &x.reached), p.logger(zerolog.WarnLevel))
 	var serving sync.WaitGroup
 	if len(o.command) == 0 {
-		serving.Go(func() { p.watchUpstream(running, o.upstream, x.Dial) })
+		serving.Go(func() { p.watchUpstream(ctx, o.upstream, x.lab.Dial) })
 	}
-	errs := make(chan error, len(listeners))
-	for _, ln := range listeners {
+	errs := make(chan error, len(x.listeners))
+	for _, ln := range x.listeners {
 		serving.Go(func() {
-			err := x.Serve(running, ln)
-			if running.Err() == nil {
+			err := x.lab.Serve(ctx, ln)
+			if ctx.Err() == nil {
 				errs <- err
 			}
-			cancel(nil)
+			end(nil)
 		})
 	}
 	serving.Wait()
 	stop()
 	stopWeb()
 	switch {
-	case failed != nil:
-		return failed
+	case x.failed != nil:
+		return x.failed
 	case len(errs) > 0:
 		return <-errs
 	}
-	never, err := p.printLabResults(o, x)
+	return nil
+}
+
+// end prints what the rules did, and returns the error of a lab that has ended for the reason why. ctx is that of the command.
+func (x *runningLab) end(ctx context.Context, why error) error {
+	never, err := x.p.printLabResults(x.o, x.lab)
 	cause := new(publisherEnded)
 	switch {
 	case err != nil:
 		return err
-	case errors.As(context.Cause(running), &cause) && cause.err != nil:
+	case errors.As(why, &cause) && cause.err != nil:
 		return cause
-	case ctx.Err() != nil && p.stopped() != nil:
+	case ctx.Err() != nil && x.p.stopped() != nil:
 		if never > 0 {
-			p.notef("%s never did anything", plural(never, "rule"))
+			x.p.notef("%s never did anything", plural(never, "rule"))
 		}
 		return errInterrupted
 	case never > 0:

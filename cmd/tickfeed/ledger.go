@@ -398,6 +398,13 @@ func diffText(out *lines, parties [2]*diffParty, r *compare.Result) {
 			}
 		}
 	}
+	diffInstruments(out, r)
+	diffFirst(out, parties, r)
+	out.printf("%s\n", verdict(r))
+}
+
+// diffInstruments prints the instruments that differ most.
+func diffInstruments(out *lines, r *compare.Result) {
 	if len(r.Instruments) > 0 {
 		out.printf("instruments that differ\n")
 		all := slices.Clone(r.Instruments)
@@ -419,6 +426,10 @@ func diffText(out *lines, parties [2]*diffParty, r *compare.Result) {
 			out.printf("  %-18s %s\n", oneLine(cmp.Or(in.Name, "(not defined)")), strings.Join(parts, ", "))
 		}
 	}
+}
+
+// diffFirst prints the first differences.
+func diffFirst(out *lines, parties [2]*diffParty, r *compare.Result) {
 	if len(r.First) > 0 {
 		out.printf("first differences\n")
 	}
@@ -434,7 +445,6 @@ func diffText(out *lines, parties [2]*diffParty, r *compare.Result) {
 			}
 		}
 	}
-	out.printf("%s\n", verdict(r))
 }
 
 func differing(in *compare.InstrumentResult) uint64 { return in.Lacks[0] + in.Lacks[1] + in.Contents }

@@ -241,7 +241,7 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 		closeListeners(append(listeners, web))
 		return journalError(o.journal, err)
 	}
-	s := service{p: p, o: o, pub: pub, input: &input, listeners: listeners, web: web, faults: faults, who: who, log: log, drains: make(chan drainage, 1), reload: &reloader{
+	s := service{p: p, o: o, pub: pub, input: &input, listeners: listeners, web: web, faults: faults, who: who, announcer: announcer{log, p.consoleLog()}, drains: make(chan drainage, 1), reload: &reloader{
 		log: log, files: append(o.tls.reloadables(), who.reloadables()...), warnings: func() []string { return o.warnings(who) },
 	}}
 	input.happens = p.reporter(log, input.director)

@@ -32,10 +32,10 @@ type service struct {
 	web       net.Listener // of --http; nil for none
 	faults    *faultLab    // between the subscribers and the publisher; nil for none
 	who       admission
-	log       zerolog.Logger
-	ticks     atomic.Uint64
-	drains    chan drainage // 1 slot: the order to drain
-	reload    *reloader
+	announcer
+	ticks  atomic.Uint64
+	drains chan drainage // 1 slot: the order to drain
+	reload *reloader
 }
 
 // errOver ends the goroutines of a service that is done.
@@ -326,15 +326,6 @@ func (s *service) obey(ctx context.Context, orders *bufio.Scanner, endFeed func(
 			return context.Cause(ctx)
 		}
 	}
-}
-
-// say logs one event: text on a console, otherwise event with the fields.
-func (s *service) say(event, text string, fields ...any) {
-	if s.p.consoleLog() {
-		s.log.Info().Msg(printable(text))
-		return
-	}
-	s.log.Info().Fields(fields).Msg(event)
 }
 
 func (s *service) sayStart() {

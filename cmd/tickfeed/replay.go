@@ -232,7 +232,7 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 	restore, keys := p.openConsole()
 	defer restore()
 	context.AfterFunc(ctx, restore) // a second signal ends the process at once
-	s.log = p.logger(zerolog.InfoLevel)
+	s.announcer = announcer{p.logger(zerolog.InfoLevel), p.consoleLog()}
 	cfg.Logger = s.log
 	source := "replay of " + strings.Join(s.names, " ")
 	if s.listeners, s.web, err = listenAll(ctx, o.listen, &o.http); err != nil {
@@ -266,7 +266,7 @@ type replaying struct {
 	listeners []net.Listener
 	stage     *replay.Stage
 	player    *replay.Player
-	log       zerolog.Logger
+	announcer
 
 	startAt   time.Time
 	byPublish bool         // times are publish times, not market times
@@ -456,15 +456,6 @@ func (s *replaying) info() replayInfo {
 		i.Session, i.Subscribers = st.Session, st.Subscribers
 	}
 	return i
-}
-
-// say logs one event: text on a console, otherwise event with the fields.
-func (s *replaying) say(event, text string, fields ...any) {
-	if s.p.consoleLog() {
-		s.log.Info().Msg(printable(text))
-		return
-	}
-	s.log.Info().Fields(fields).Msg(event)
 }
 
 // clock formats a recorded time for people.

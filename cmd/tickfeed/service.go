@@ -3,6 +3,7 @@ package main
 import (
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/spf13/pflag"
 
 	"tickfeed/codec"
@@ -74,4 +75,19 @@ func (o *serviceOptions) check() error {
 		return usage("--listen names no address")
 	}
 	return readAddresses("--listen", o.listen, defaultPort)
+}
+
+// An announcer logs the events of a service.
+type announcer struct {
+	log     zerolog.Logger
+	console bool // the log is for people
+}
+
+// say logs one event: text on a console, otherwise event with the fields.
+func (a *announcer) say(event, text string, fields ...any) {
+	if a.console {
+		a.log.Info().Msg(printable(text))
+		return
+	}
+	a.log.Info().Fields(fields).Msg(event)
 }
