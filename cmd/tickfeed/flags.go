@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 
 	"tickfeed/cmd/child"
 	"tickfeed/codec"
+	"tickfeed/feed/script"
 )
 
 const envPrefix = child.EnvPrefix
@@ -36,6 +38,7 @@ var notSet = []string{"help", "version"}
 // TICKFEED_ are not errors, because container platforms invent some (TICKFEED_PORT); see strangers.
 func settle(ctx context.Context, cmd *cobra.Command, path string, environ []string) error {
 	k := koanf.New("\n") // a delimiter that no key contains
+	var file settings
 	if path == "" {
 		path = lookup(environ, envName("config"))
 	}
@@ -44,11 +47,14 @@ func settle(ctx context.Context, cmd *cobra.Command, path string, environ []stri
 		if err != nil {
 			return usage("--config: %w", err)
 		}
+		if file, err = readSettings(path, b); err != nil {
+			return err
+		}
 		if err := k.Load(provided(b), yaml.Parser()); err != nil {
 			return usage("--config %s: %w", path, err)
 		}
-		if err := checkKeys(cmd.Root(), k.Raw()); err != nil {
-			return usage("--config %s: %w", path, err)
+		if keys, err := checkKeys(cmd.Root(), k.Raw()); err != nil {
+			return usage("%s: %w", file.place(keys...), err)
 		}
 	}
 	section := cmd.Name()
@@ -73,7 +79,7 @@ func settle(ctx context.Context, cmd *cobra.Command, path string, environ []stri
 			return
 		}
 		if err := setFlag(f, k.Get(name)); err != nil {
-			where := path + ": " + strings.ReplaceAll(name, "\n", ".")
+			where := file.place(strings.Split(name, "\n")...) + ": " + strings.ReplaceAll(name, "\n", ".")
 			if lookup(environ, envName(f.Name)) != "" {
 				where = envName(f.Name)
 			}
@@ -103,6 +109,10 @@ func strangers(root *cobra.Command, environ []string) (found []string) {
 		}
 	}
 	add(root)
+	var settable []string
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		settable = append(settable, strings.TrimPrefix(name, envPrefix))
+	}
 	for _, e := range environ {
 		name, _, _ := strings.Cut(e, "=")
 		if !strings.HasPrefix(name, envPrefix) || known[name] || slices.ContainsFunc(inventedSuffixes, func(s string) bool { return strings.HasSuffix(name, s) }) ||
@@ -110,34 +120,13 @@ func strangers(root *cobra.Command, environ []string) (found []string) {
 			continue
 		}
 		text := name
-		for _, k := range slices.Sorted(maps.Keys(known)) {
-			if oneEdit(k, name) {
-				text += " (" + k + "?)"
-				break
-			}
+		if near := script.Nearest(strings.TrimPrefix(name, envPrefix), settable); near != "" {
+			text += " (" + envPrefix + near + "?)"
 		}
 		found = append(found, text)
 	}
 	slices.Sort(found)
 	return found
-}
-
-// oneEdit reports whether a and b differ by one letter that is added, left out or changed.
-func oneEdit(a, b string) bool {
-	if len(a) > len(b) {
-		a, b = b, a
-	}
-	i := 0
-	for i < len(a) && a[i] == b[i] {
-		i++
-	}
-	switch len(b) - len(a) {
-	case 0:
-		return i < len(a) && a[i+1:] == b[i+1:]
-	case 1:
-		return a[i:] == b[i+1:]
-	}
-	return false
 }
 
 // key returns the key of a flag in the file: at the top level for flags of all commands, otherwise in the section of the
@@ -147,29 +136,6 @@ func key(cmd *cobra.Command, section, flag string) string {
 		return flag
 	}
 	return section + "\n" + flag
-}
-
-// checkKeys returns an error if a key is not a flag.
-func checkKeys(root *cobra.Command, raw map[string]any) error {
-	for name, value := range raw {
-		cmd, _, err := root.Find([]string{name})
-		if err != nil || cmd == root || !cmd.Runnable() {
-			if root.PersistentFlags().Lookup(name) == nil || name == "config" {
-				return fmt.Errorf("there is no setting %q at the top level; put the settings of a command in its section, such as publish", name)
-			}
-			continue
-		}
-		section, ok := value.(map[string]any)
-		if !ok && value != nil {
-			return fmt.Errorf("section %q must hold settings, got %v", name, value)
-		}
-		for flag := range section {
-			if cmd.Flags().Lookup(flag) == nil || slices.Contains(notSet, flag) {
-				return fmt.Errorf("there is no setting %q in section %q", flag, name)
-			}
-		}
-	}
-	return nil
 }
 
 // setFlag sets f to a value from the environment or the file. A list is text with commas, or a YAML list.
@@ -347,12 +313,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	if !ok {
 		return err
 	}
-	meant := map[string]string{"tz": "zone"}[name]
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if meant == "" && !f.Hidden && oneEdit(f.Name, name) {
-			meant = f.Name
-		}
-	})
+	meant := cmp.Or(map[string]string{"tz": "zone"}[name], script.Nearest(name, flagNames(cmd.Flags())))
 	switch use, _, _ := strings.Cut(cmd.UseLine(), " [flags]"); {
 	case meant != "":
 		return fmt.Errorf("%w (--%s?)", err, meant)

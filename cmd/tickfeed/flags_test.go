@@ -47,14 +47,20 @@ func TestPrecedence(t *testing.T) {
 
 func TestConfigIsStrict(t *testing.T) {
 	for config, want := range map[string]string{
-		"publish: {rat: 1}":       `no setting "rat" in section "publish"`,
-		"subscribe: {rate: 1}":    `no setting "rate" in section "subscribe"`,
-		"rate: 1":                 `no setting "rate" at the top`,
-		"config: x":               `no setting "config" at the top`,
-		"publish: 5":              `must hold settings`,
-		"publish: {rate: {a: 1}}": `want a value or a list`,
-		"publish: {depth: x}":     `publish.depth`,
-		"publish: [":              `c.yaml`,
+		"publish: {rat: 1}": `c.yaml:1: there is no setting "rat" in section "publish"; did you mean "rate"?`,
+		"log-level: info\npublish:\n  seed: 1\n  rat: 1": `c.yaml:4: there is no setting "rat" in section "publish"; did you mean "rate"?`,
+		"log-level: info\npublsh:\n  seed: 1":            `c.yaml:2: there is no setting "publsh" at the top level; did you mean "publish"?`,
+		"publish:\n  seed: 1: 2":                         `c.yaml:2: a colon is where no field can begin`,
+		"publish:\n  seed: x":                            `c.yaml:2: publish.seed: "x": want a whole number`,
+		"publish:\n  seed: 1\n  seed: 2":                 `c.yaml:3: publish.seed is there twice: remove one`,
+		"- publish":                                      `c.yaml:1: want settings, one on a line`,
+		"subscribe: {rate: 1}":                           `no setting "rate" in section "subscribe"`,
+		"rate: 1":                                        `no setting "rate" at the top`,
+		"config: x":                                      `no setting "config" at the top`,
+		"publish: 5":                                     `must hold settings`,
+		"publish: {rate: {a: 1}}":                        `want a value or a list`,
+		"publish: {depth: x}":                            `publish.depth`,
+		"publish: [":                                     `c.yaml:1: a value is missing, or a list that begins with [ has no end`,
 	} {
 		_, err := publishFlags(t, config, nil)
 		require.Error(t, err, config)

@@ -35,6 +35,7 @@ import (
 	"tickfeed/codec"
 	"tickfeed/codec/certs"
 	"tickfeed/feed/files/textfile"
+	"tickfeed/feed/script"
 	"tickfeed/publisher"
 	"tickfeed/subscriber"
 )
@@ -120,7 +121,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if slices.Equal(args, []string{"--version"}) { // as other programs have it
 		args = []string{"version"}
 	}
-	root.SetArgs(jumps(args))
+	root.SetArgs(joined(jumps(args)))
 	cmd, err := root.ExecuteContextC(ctx)
 	if help := p.help; err == nil && help.err != nil {
 		err = &exitError{exitFailure, output(help.err)}
@@ -382,7 +383,6 @@ func checkTopic(root *cobra.Command, args []string) error {
 		return usage("help %s: %q has no page of its own; leave out %s", strings.Join(args, " "), found.CommandPath(), strings.Join(rest, " "))
 	}
 	var commands, topics []*cobra.Command
-	meant := ""
 	for _, c := range root.Commands() {
 		switch {
 		case c.Hidden:
@@ -392,9 +392,10 @@ func checkTopic(root *cobra.Command, args []string) error {
 		default:
 			commands = append(commands, c)
 		}
-		if oneEdit(c.Name(), args[0]) {
-			meant = " (" + c.Name() + "?)"
-		}
+	}
+	meant := ""
+	if near := script.Nearest(args[0], commandNames(append(slices.Clone(commands), topics...))); near != "" {
+		meant = " (" + near + "?)"
 	}
 	return usage("there is no command or topic %q%s; commands: %s; topics: %s", args[0], meant, strings.Join(commandNames(commands), ", "), strings.Join(commandNames(topics), ", "))
 }

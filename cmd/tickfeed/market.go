@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -40,6 +42,17 @@ func (o *universeOptions) define(f *pflag.FlagSet, instruments string) {
 	f.StringVar(&o.file, "universe", "", "simulate the instruments in `FILE`, CSV or YAML as --print-universe writes it")
 	f.StringVar(&o.print, "print-universe", "", "write the instruments to standard output, to be edited for --universe, and exit: `FORMAT` csv or yaml")
 	f.Lookup("print-universe").NoOptDefVal = "csv"
+}
+
+// joined returns args with the format that follows --print-universe as its value: pflag takes one after = only, because the format
+// may be left out.
+func joined(args []string) []string {
+	const name = "--print-universe"
+	i := slices.Index(args, name)
+	if i < 0 || slices.Contains(args[:i], "--") || i+1 == len(args) || strings.HasPrefix(args[i+1], "-") {
+		return args
+	}
+	return slices.Concat(args[:i], []string{name + "=" + args[i+1]}, args[i+2:])
 }
 
 // load reads the file, if one is named, and makes n, the number of instruments, fit.

@@ -22,6 +22,7 @@ import (
 	"tickfeed/feed/files/itch"
 	"tickfeed/feed/files/rawfile"
 	"tickfeed/feed/files/textfile"
+	"tickfeed/feed/script"
 	"tickfeed/publisher/journal"
 )
 
@@ -100,7 +101,7 @@ func (o *importOptions) config() (files.Config, error) {
 	cfg := o.files
 	cfg.Format = files.Format(o.format)
 	if cfg.Format != "" && !slices.Contains(files.Formats(), cfg.Format) {
-		return cfg, usage("--format must be one of %v, got %q", files.Formats(), o.format)
+		return cfg, usage("--format must be one of %v, got %q%s", files.Formats(), o.format, script.DidYouMean(o.format, files.Formats()))
 	}
 	if o.preset != "" {
 		preset, err := textfile.Preset(o.preset)

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/term"
 
 	"tickfeed/cmd/ops"
+	"tickfeed/feed/script"
 )
 
 // topOptions are the flags of top.
@@ -87,7 +88,7 @@ func (p *program) top(ctx context.Context, o *topOptions, args []string) error {
 	view := topView{filter: o.filter, order: slices.IndexFunc(topOrders, func(x topOrder) bool { return x.name == o.order })}
 	switch {
 	case view.order < 0:
-		return usage("--sort must be %s, got %q", strings.Join(topOrderNames(), ", "), o.order)
+		return usage("--sort must be %s, got %q%s", strings.Join(topOrderNames(), ", "), o.order, script.DidYouMean(o.order, topOrderNames()))
 	case o.interval < leastInterval || o.interval > mostInterval:
 		return usage("--interval must be from %v to %v, got %v", leastInterval, mostInterval, o.interval)
 	}

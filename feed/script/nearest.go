@@ -7,15 +7,16 @@ import (
 
 // Nearest returns the one of words that a person who typed word probably meant, or "" if none is near enough. Upper and lower case are
 // the same.
-func Nearest(word string, words []string) string {
+func Nearest[S ~string](word string, words []S) (best S) {
 	typed := []rune(strings.ToLower(word))
 	if len(typed) < 2 {
 		return ""
 	}
-	best, least := "", max(len(typed)/3, 1)+1
+	least := max(len(typed)/3, 1) + 1
 	for _, w := range words {
-		d := distance(typed, []rune(strings.ToLower(w)), least)
-		if len(typed) >= 3 && strings.HasPrefix(strings.ToLower(w), string(typed)) {
+		lower := strings.ToLower(string(w))
+		d := distance(typed, []rune(lower), least)
+		if len(typed) >= 3 && strings.HasPrefix(lower, string(typed)) {
 			d = min(d, 1)
 		}
 		if d < least {
@@ -27,7 +28,7 @@ func Nearest(word string, words []string) string {
 
 // DidYouMean returns a question about what Nearest finds, to be added to an error: `; did you mean "halt"?`. It returns "" if
 // Nearest does.
-func DidYouMean(word string, words []string) string {
+func DidYouMean[S ~string](word string, words []S) string {
 	if near := Nearest(word, words); near != "" {
 		return fmt.Sprintf("; did you mean %q?", near)
 	}

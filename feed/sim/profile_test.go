@@ -117,7 +117,7 @@ func TestProfileErrors(t *testing.T) {
 		"":                        "p.yaml:1:1: want a profile, as tickfeed sim fit writes it: rate: 100, clusters: and so on",
 		"symbol,price\nAAPL,1\n":  "p.yaml:1:1: want a profile, as tickfeed sim fit writes it: rate: 100, clusters: and so on",
 		"rate: 1\n":               `p.yaml:1:1: field "instruments": there is none`,
-		"rate: 1\n\tx: 2\n":       "p.yaml:2:1: not YAML: found a tab character that violates indentation",
+		"rate: 1\n\tx: 2\n":       "p.yaml:2:1: indent with blanks, not with tabs",
 		"clusters: [{causes: 1}]": `p.yaml:1:11: field "clusters": want 3, got 1`,
 	} {
 		_, err := ParseProfile("p.yaml", []byte(text))

@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"tickfeed/feed"
+	"tickfeed/feed/yamlfile"
 )
 
 // MaxProfileFile bounds the file of a profile, in bytes.
@@ -177,19 +178,12 @@ func parseProfile(text []byte) (*Profile, error) {
 
 // parseYAML returns the root of a document, nil if it is empty.
 func parseYAML(text []byte) (*yaml.Node, error) {
-	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
-		line := 1
-		message := strings.TrimPrefix(err.Error(), "yaml: ")
-		if n, _ := fmt.Sscanf(message, "line %d:", &line); n == 1 {
-			_, message, _ = strings.Cut(message, ": ")
-		}
-		return nil, &UniverseError{Line: line, Column: 1, Text: "not YAML: " + message}
+	root, err := yamlfile.Parse(text)
+	var wrong *yamlfile.Error
+	if errors.As(err, &wrong) {
+		return nil, &UniverseError{Line: wrong.Line, Column: 1, Text: wrong.Text}
 	}
-	if len(doc.Content) == 0 {
-		return nil, nil
-	}
-	return doc.Content[0], nil
+	return root, err
 }
 
 // nodes are the values of a mapping by their keys.
@@ -198,14 +192,14 @@ type nodes map[string]*yaml.Node
 // mapping returns the values of n, whose keys must be among allowed.
 func mapping(n *yaml.Node, allowed []string) (nodes, error) {
 	if n.Kind != yaml.MappingNode {
-		return nil, nodeError(n, "", "want fields: "+strings.Join(allowed, ", "))
+		return nil, nodeError(n, "", fmt.Sprintf("want fields, such as %s: VALUE, one on a line; the fields are %s", allowed[0], strings.Join(allowed, ", ")))
 	}
 	out := make(nodes, len(n.Content)/2)
 	for i := 0; i < len(n.Content); i += 2 {
 		key := n.Content[i]
 		switch _, twice := out[key.Value]; {
 		case !slices.Contains(allowed, key.Value):
-			return nil, nodeError(key, "", fmt.Sprintf("there is no field %q; the fields are %s", key.Value, strings.Join(allowed, ", ")))
+			return nil, nodeError(key, "", noField(key.Value, allowed))
 		case twice:
 			return nil, nodeError(key, key.Value, "it is there twice")
 		}

@@ -94,13 +94,14 @@ func TestUniverseErrors(t *testing.T) {
 		{"symbol,price,hours\nX,1,09:00-10:00 Mars/Base\n", `there is no time zone "Mars/Base"`},
 		{"symbol,price,hours\nX,1,mon-xyz 09:00-10:00 UTC\n", `"mon-xyz" are no days`},
 		{"symbol,price\n" + strings.Repeat("X", 65) + ",1\n", `u:2:1: field "symbol":`},
-		{"instruments:\n  - symbol: X\n    price: [1]\n", `u:3:12: field "price": want one value`},
+		{"instruments:\n  - symbol: X\n    price: [1]\n", `u:3:12: field "price": want one value, such as price: 271.00`},
+		{"- symbol: X\n  pirce: 1\n", `u:2:3: there is no field "pirce"; did you mean "price"?`},
 		{"- symbol: X\n  cost: 1\n", `u:2:3: there is no field "cost"`},
 		{"- symbol: X\n  symbol: Y\n", `u:2:`},
 		{"- just text\n", "u:1:3: want an instrument"},
-		{"things:\n  - symbol: X\n", "u:1:1: want \"instruments\""},
+		{"things:\n  - symbol: X\n", "u:1:1: want \"instruments:\", and below it a list"},
 		{"instruments: 3\n", "u:1:14: want a list of instruments"},
-		{"- symbol: X\n - y: [\n", "u:1:1: not YAML:"},
+		{"- symbol: X\n - y: [\n", "u:2:1: want an item that begins with"},
 	} {
 		_, err := ParseUniverse("u", []byte(test.text))
 		require.Error(t, err, test.text)

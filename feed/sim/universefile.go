@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"tickfeed/feed"
+	"tickfeed/feed/script"
 )
 
 // A Universe is the instruments of a simulated market, with their prices and habits.
@@ -255,7 +256,7 @@ func readCSV(text []byte) ([]row, error) {
 		names[i] = fieldName(text)
 		switch {
 		case names[i] == "":
-			return nil, &UniverseError{Line: line, Column: column, Text: fmt.Sprintf("there is no field %q; the fields are %s", text, strings.Join(universeFields, ", "))}
+			return nil, &UniverseError{Line: line, Column: column, Text: noField(text, universeFields)}
 		case slices.Contains(names[:i], names[i]):
 			return nil, &UniverseError{Line: line, Column: column, Field: names[i], Text: "there are two such columns"}
 		}
@@ -298,17 +299,17 @@ func readYAML(text []byte) ([]row, error) {
 	}
 	if list.Kind == yaml.MappingNode {
 		if len(list.Content) != 2 || list.Content[0].Value != "instruments" {
-			return nil, nodeError(list.Content[0], "", "want \"instruments\" with a list of them")
+			return nil, nodeError(list.Content[0], "", "want \"instruments:\", and below it a list of them, each of which begins with \"- symbol: AAPL\"")
 		}
 		list = list.Content[1]
 	}
 	if list.Kind != yaml.SequenceNode {
-		return nil, nodeError(list, "", "want a list of instruments")
+		return nil, nodeError(list, "", "want a list of instruments, each of which begins with \"- symbol: AAPL\"")
 	}
 	var rows []row
 	for _, item := range list.Content {
 		if item.Kind != yaml.MappingNode {
-			return nil, nodeError(item, "", "want an instrument: symbol: AAPL, price: 271.00, and so on")
+			return nil, nodeError(item, "", "want an instrument, which begins with \"- symbol: AAPL\", and below it price: 271.00")
 		}
 		w := row{item.Line, item.Column, make(map[string]cell, len(item.Content)/2)}
 		for i := 0; i < len(item.Content); i += 2 {
@@ -316,11 +317,11 @@ func readYAML(text []byte) ([]row, error) {
 			name := fieldName(key.Value)
 			switch _, twice := w.fields[name]; {
 			case name == "":
-				return nil, nodeError(key, "", fmt.Sprintf("there is no field %q; the fields are %s", key.Value, strings.Join(universeFields, ", ")))
+				return nil, nodeError(key, "", noField(key.Value, universeFields))
 			case twice:
 				return nil, nodeError(key, name, "it is there twice")
 			case value.Kind != yaml.ScalarNode:
-				return nil, nodeError(value, name, "want one value")
+				return nil, nodeError(value, name, fmt.Sprintf("want one value, such as %s: %s", name, examples[name]))
 			}
 			text := value.Value
 			if value.Tag == "!!null" {
@@ -331,6 +332,20 @@ func readYAML(text []byte) ([]row, error) {
 		rows = append(rows, w)
 	}
 	return rows, nil
+}
+
+// examples are values of the universe fields.
+var examples = map[string]string{
+	"symbol": "AAPL", "venue": "XNAS", "kind": "stock", "currency": "USD", "price": "271.00", "tick_size": "0.01", "lot": "100", "spread": "2",
+	"volatility": "0.015", "beta": "1", "activity": "0.5", "sector": "technology", "hours": "09:30-16:00 America/New_York", "negative": "yes",
+}
+
+// noField says that there is no field called name: which one was meant, or which there are.
+func noField(name string, fields []string) string {
+	if near := script.DidYouMean(name, fields); near != "" {
+		return fmt.Sprintf("there is no field %q%s", name, near)
+	}
+	return fmt.Sprintf("there is no field %q; the fields are %s", name, strings.Join(fields, ", "))
 }
 
 func nodeError(n *yaml.Node, field, text string) error {

@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"tickfeed/codec"
+	"tickfeed/feed/yamlfile"
 )
 
 // An Entry is a user to be added to a file, as it is written there. Empty fields are left out.
@@ -65,8 +66,10 @@ func Add(path string, e Entry) (token codec.Token, err error) {
 		}
 		old = len(list)
 	}
-	switch list, err := Parse(path, append(bytes.Clone(before), entry...)); {
-	case err != nil:
+	after := append(bytes.Clone(before), entry...)
+	_, broken := yamlfile.Parse(after)
+	switch list, err := Parse(path, after); {
+	case broken == nil && err != nil:
 		return "", fmt.Errorf("nothing is written: %w", err)
 	case len(list) != old+1:
 		return "", fmt.Errorf("%s: a user cannot be appended to this file, whose list is not written in lines that begin with \"- name\": rewrite it so", path)

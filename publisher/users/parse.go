@@ -1,11 +1,11 @@
 package users
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +14,8 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/feed"
+	"tickfeed/feed/script"
+	"tickfeed/feed/yamlfile"
 	"tickfeed/publisher"
 )
 
@@ -58,14 +60,13 @@ type parser struct {
 // Parse reads the text of a file; file is its name, for errors. The error joins an *Error for each mistake.
 func Parse(file string, text []byte) ([]*User, error) {
 	p := &parser{file: file}
-	var document yaml.Node
-	if err := yaml.Unmarshal(text, &document); err != nil {
-		return nil, p.syntax(err)
+	root, err := yamlfile.Parse(text)
+	if wrong := new(yamlfile.Error); errors.As(err, &wrong) {
+		return nil, &Error{file, wrong.Line, wrong.Text}
 	}
-	if len(document.Content) == 0 {
+	if root == nil {
 		return nil, &Error{file, 1, "the file has no user; tickfeed user add NAME --users FILE adds one"}
 	}
-	root := document.Content[0]
 	if root.Kind != yaml.SequenceNode {
 		return nil, &Error{file, root.Line, "want a list of users, each of which begins with \"- name: NAME\""}
 	}
@@ -83,20 +84,6 @@ func Parse(file string, text []byte) ([]*User, error) {
 		p.errs = append(p.errs[:maxErrors], fmt.Errorf("%s: and %d more mistakes", file, n-maxErrors))
 	}
 	return users, errors.Join(p.errs...)
-}
-
-var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
-
-// syntax returns the error of package yaml as an *Error.
-func (p *parser) syntax(err error) error {
-	text, line := err.Error(), 1
-	if m := yamlLine.FindStringSubmatch(text); m != nil {
-		text = text[len(m[0]):]
-		if n, err := strconv.Atoi(m[1]); err == nil {
-			line = n
-		}
-	}
-	return &Error{p.file, line, "not YAML: " + text + "; a pattern that begins with * needs quotes, and lines are indented with blanks"}
 }
 
 func (p *parser) wrong(at *yaml.Node, format string, args ...any) {
@@ -122,7 +109,8 @@ func (p *parser) user(node *yaml.Node, seen map[string]int) *User {
 		}
 		known[key.Value] = true
 		if set := setters[key.Value]; set == nil {
-			p.wrong(key, "unknown field %q: want one of %s", key.Value, fields)
+			near := script.DidYouMean(key.Value, strings.Split(fields, ", "))
+			p.wrong(key, "unknown field %q%s", key.Value, cmp.Or(near, ": want one of "+fields))
 		} else if err := set(u, value); err != nil {
 			p.wrong(value, "%s: %v", key.Value, err)
 		}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+
+	"tickfeed/feed/script"
+	"tickfeed/feed/yamlfile"
+)
+
+// settings are where the settings of a file are.
+type settings struct {
+	path string
+	root *yaml.Node
+}
+
+// readSettings reads the file at path. The error is a usage error.
+func readSettings(path string, text []byte) (settings, error) {
+	root, err := yamlfile.Parse(text)
+	s := settings{path, root}
+	if wrong := new(yamlfile.Error); errors.As(err, &wrong) {
+		return s, usage("--config: %s:%d: %s", path, wrong.Line, wrong.Text)
+	}
+	if root != nil && root.Kind != yaml.MappingNode {
+		return s, usage("--config: %s:%d: want settings, one on a line, such as log-level: debug, or a section such as publish: with its settings indented below it", path, root.Line)
+	}
+	if twice := s.twice(root, ""); twice != nil {
+		return s, twice
+	}
+	return s, err
+}
+
+// twice returns a usage error if a key is there twice in n, which belongs to the key above.
+func (s settings) twice(n *yaml.Node, above string) error {
+	if n == nil || n.Kind != yaml.MappingNode {
+		return nil
+	}
+	seen := make(map[string]bool)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := n.Content[i]
+		if seen[key.Value] {
+			return usage("--config: %s:%d: %s%s is there twice: remove one", s.path, key.Line, above, key.Value)
+		}
+		seen[key.Value] = true
+		if err := s.twice(n.Content[i+1], above+key.Value+"."); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// place returns the file and the line of a setting.
+func (s settings) place(keys ...string) string {
+	line, at := 1, s.root
+	for _, key := range keys {
+		for i := 0; at != nil && at.Kind == yaml.MappingNode && i+1 < len(at.Content); i += 2 {
+			if at.Content[i].Value == key {
+				line, at = at.Content[i].Line, at.Content[i+1]
+				break
+			}
+		}
+	}
+	return fmt.Sprintf("--config: %s:%d", s.path, line)
+}
+
+// checkKeys returns an error if a key is not a flag, and the keys that lead to its place.
+func checkKeys(root *cobra.Command, raw map[string]any) (keys []string, err error) {
+	for name, value := range raw {
+		cmd, _, err := root.Find([]string{name})
+		if err != nil || cmd == root || !cmd.Runnable() {
+			if root.PersistentFlags().Lookup(name) == nil || name == "config" {
+				return []string{name}, fmt.Errorf("there is no setting %q at the top level%s; put the settings of a command in its section, such as publish", name, script.DidYouMean(name, topKeys(root)))
+			}
+			continue
+		}
+		section, ok := value.(map[string]any)
+		if !ok && value != nil {
+			return []string{name}, fmt.Errorf("section %q must hold settings, one on a line and indented, such as seed: 7; got %v", name, value)
+		}
+		for flag := range section {
+			if cmd.Flags().Lookup(flag) == nil || slices.Contains(notSet, flag) {
+				return []string{name, flag}, fmt.Errorf("there is no setting %q in section %q%s", flag, name, script.DidYouMean(flag, flagNames(cmd.Flags())))
+			}
+		}
+	}
+	return nil, nil
+}
+
+// topKeys returns the keys that the top level of the file may have.
+func topKeys(root *cobra.Command) []string {
+	names := flagNames(root.PersistentFlags())
+	for _, c := range root.Commands() {
+		names = append(names, c.Name())
+	}
+	return names
+}
+
+func flagNames(f *pflag.FlagSet) (names []string) {
+	f.VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, f.Name)
+		}
+	})
+	return names
+}
