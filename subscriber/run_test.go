@@ -335,7 +335,7 @@ func TestDisownedNumbersAreLostWhenTheyComeBack(t *testing.T) {
 	})
 }
 
-// SetFilter on a living connection: packets after the answer are of the new filter and seed, added instruments are told by
+// SetFilter on a living connection: packets after the answer are of the new filter and seed, added instruments are reported by
 // a snapshot, and the ledger goes on. A connection made later asks for the new filter.
 func TestSetFilter(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {

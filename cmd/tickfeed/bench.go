@@ -55,7 +55,8 @@ checked and folded into the state. Each figure is printed beside a reference fig
 measured alternately in the same run (plain TCP with writes of 256 KiB over as many sockets, a plain
 ping, sendfile), and the ratio of the two. The ratio says more than the figure, because machines differ
 and are noisy. Latency is measured from the time at which a tick was due, so it includes stalls. Each
-measurement is made --runs times; the median and the range are printed.
+measurement is made --runs times; the median and the range are printed. A figure with a target has the
+target beside it, and yes or NO.
 
 Scenarios (all of them by default):
 

@@ -62,7 +62,7 @@ accounts for every tick, checked by an auditor that shares no code with the subs
 With --scenario, events such as auctions, halts and a flash crash happen in the market, at times of its day.
 
 With --listen, subscribers of your own can join: they connect to ADDR and meet the same faults (tickfeed lab
-makes faults of your choice, and tickfeed exam judges a client). --http is that of the publisher.
+makes faults of your choice, and tickfeed exam judges a client). --http serves the status of the publisher.
 
 Exit codes: 0 all accounts agree; 3 they do not; 130 Ctrl-C, after the table.`,
 		Example: "  tickfeed demo\n  tickfeed demo --duration 1m --seed 7\n  tickfeed demo --json > account.json\n  tickfeed demo --scenario flash-crash\n  tickfeed demo --duration 5m --listen localhost:9000",

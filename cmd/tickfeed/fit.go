@@ -32,15 +32,15 @@ func (p *program) fitCommand() *cobra.Command {
 		Use:   "fit FILE... -o PROFILE.yaml",
 		Short: "Write a profile of a recording, to simulate a market like it",
 		Long: `Measure a recording, or files that tickfeed import reads, and write a profile: YAML with comments, for
-tickfeed sim --profile and tickfeed publish --profile. It may be edited.
+tickfeed sim --profile and tickfeed publish --profile, which people can edit.
 
 A profile has the busiest instruments, at most 64, or those that --symbols names, with their prices, tick
 sizes and volatilities; the rate of events, their spread over the day, and how they cause one another; the
 distributions of spreads, of the sizes of quotes and of trades; the share of orders, the memory of their
 sides and their impact on the price; with books also the sizes by level; and how much the instruments move
-together. What the recording does not say stays what is usual in the simulated market: without quotes the
-spreads and the sizes of quotes, without trades their sizes and their share, with less than half an hour
-the shape of the day. The summary on standard error lists that, and the distance (row 19 of tickfeed
+together. Habits that the recording does not show keep the values of the simulated market: without quotes
+the spreads and the sizes of quotes, without trades their sizes and their share, with less than half an hour
+the shape of the day. The summary on standard error lists these habits, and the distance (row 19 of tickfeed
 inspect --facts) between each instrument and a simulation of it.
 
 Files that are not recordings are imported first; they must be of one market and one format. Recordings

@@ -28,10 +28,10 @@ func (p *program) healthCommand() *cobra.Command {
 		Use:   "health [ADDR]",
 		Short: "Check whether a command on this machine does its work",
 		Long: `Ask the command that serves HTTP at ADDR (default ` + defaultHTTP + `) whether it does its work, and print the
-conditions. A publisher does if it can write its journal and its head moves, or the market is closed; a subscriber
-or a recorder if it has joined a publisher; a lab if it could reach its publisher when it last tried.
+conditions. A publisher does its work if it can write its journal and its head moves or the market is closed; a
+subscriber or a recorder, if it has joined a publisher; a lab, if it could reach its publisher when it last tried.
 
-Exit codes, as container platforms want them: 0 it does; 1 it does not, or does not respond; 2 usage.`,
+Exit codes, as container platforms want them: 0 it does its work; 1 it does not, or does not respond; 2 usage.`,
 		Example: "  tickfeed health\n  tickfeed health --live unix:/run/tickfeed-http.sock\n  HEALTHCHECK CMD tickfeed health || exit 1     # in a Dockerfile",
 		Args:    wantArgs(0, 1, "address"),
 		RunE:    func(cmd *cobra.Command, args []string) error { return p.health(cmd.Context(), &o, args) },

@@ -61,13 +61,13 @@ that it covers is there: none is damaged, and none is listed as gone, whatever t
 had removed it, or it was damaged before it was recorded). Numbers that were not asked for, and numbers
 that the recorder's own slow-consumer policy withheld, are not faults; their counts are printed.
 
-With --facts, the statistics that real markets share (Cont 2001; Lillo and Farmer 2004; LOB-Bench 2025) are
-measured of the busiest instruments, at most 64, or of those that --symbols names. Each stands beside the
-range in which those of real days lie; a row without enough data is left out. Several recordings also get
-the distance of each to the one before it: row 19. Above them stands the load of the whole feed, all
-instruments together: its rate, its busiest second and tenth of a second, and the variance of the counts
-in these over their mean, 1 for ticks that come independently. Rows 13 ask for a day that is busy at its
-opening and close: a simulated one is with --day-shape u.
+With --facts, inspect measures the statistics that real markets share (Cont 2001; Lillo and Farmer 2004;
+LOB-Bench 2025) for the busiest instruments, at most 64, or for those that --symbols names. Each row has the
+value beside the range of real days, and is left out if there is not enough data. Several recordings also
+get row 19, the distance of each to the one before it. Rows 13 expect a day that is busy at its opening and
+close; that of a simulated market is with --day-shape u. Above the rows is the load of the whole feed, all
+instruments together: its rate, its busiest second and tenth of a second, and for both the variance of the
+counts divided by their mean, which is 1 for independent ticks.
 
 ` + placesHelp + ` A place after the end is refused.
 

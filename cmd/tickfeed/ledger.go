@@ -64,15 +64,17 @@ not compared if one of them asked for some instruments only: there, several pack
 
 They differ if one holds a tick and the other one says nothing about its number, says that it is lost, or
 withheld by its slow-consumer policy, or has another tick there. Numbers that a party did not ask for, and
-numbers that are disowned (a later session of the lineage begins before them), are listed, and are no
-difference. That includes what comes before a recording, what a journal does not keep any more, and what a
-ledger does not reach. Lines say what they did not ask for only with --events: what lies below the position of
-the first "connected" and beyond the next number of "left", and what lies between if the counts of "left" add up
-with that many numbers not asked for. Otherwise numbers without a line are missing, so use the --symbols and
---kinds of subscribe here too. A client without a "left" at its end asked for everything that follows.
+disowned numbers (a later session of the lineage begins before them), are listed and do not count as
+differences. Numbers before the beginning of a recording, numbers that a journal no longer keeps, and numbers
+that a ledger does not reach were not asked for.
 
-What is in order is compared in bounded memory. Lines in which numbers repeat or go back (of several runs, or of a
-wrong client) are sorted in memory, 40 bytes for each tick.
+With --events, lines also say which numbers were not asked for: those below the position of the first
+"connected", those from the next number of "left" on, and those between, if the totals of "left" add up with
+that many numbers not asked for. A client without a "left" at its end asked for everything that follows.
+Without --events, numbers without a line are missing, so use the --symbols and --kinds of subscribe here too.
+
+Ticks in order are compared in bounded memory. Lines in which numbers repeat or go back (of several runs, or of
+a wrong client) are sorted in memory, 40 bytes for each tick.
 
 Exit codes: 0 they hold the same ticks; 3 they differ, or have nothing that could be compared; 1 one of them cannot
 be read.`,
@@ -90,7 +92,7 @@ be read.`,
 	group(cmd, "What to compare", func(f *pflag.FlagSet) {
 		f.StringSliceVar(&o.symbols, "symbols", nil, "only instruments that match `PATTERNS`: SYMBOL or SYMBOL@VENUE with wildcards * and ?, separated by commas; not with a ledger")
 		f.StringSliceVar(&o.kinds, "kinds", nil, "only ticks of these `KINDS`, as subscribe has them; not with a ledger")
-		f.BoolVar(&o.common, "common", false, "make no difference of what only one party has before the first or after the last number of the other one")
+		f.BoolVar(&o.common, "common", false, "ignore ticks of one party before the first or after the last number of the other one")
 		f.BoolVar(&o.byNumber, "by-number", false, "compare numbers whatever their session is: a replay is a session of its own, with the numbers of its recording")
 	})
 	group(cmd, "Output", func(f *pflag.FlagSet) {

@@ -140,8 +140,8 @@ func TestHangup(t *testing.T) {
 	assert.Equal(t, exitDone, c.exit(t), c.err.String())
 }
 
-// A publisher lives as long as what was published reaches its journal, and the simulated market moves unless the disk takes
-// nothing. Files may be quiet.
+// A publisher lives as long as its ticks reach the journal and the simulated market moves, unless the disk takes nothing. Files may
+// be quiet.
 func TestLives(t *testing.T) {
 	var full atomic.Bool
 	disk := &memfs.FS{Fault: func(op memfs.Op) (int, error) {

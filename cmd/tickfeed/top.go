@@ -36,14 +36,14 @@ func (p *program) topCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top [ADDR]",
 		Short: "Watch a publisher at the terminal: rate, subscribers, instruments",
-		Long: `Show what the publisher or the replay whose --http is at ADDR (default ` + defaultHTTP + `) does, once a
-second: how many ticks it publishes, how far its head is, what its journal and its memory take, how connections ended
-and how many clients came back, the busiest instruments, and the subscribers, those furthest behind first.
+		Long: `Watch the publisher or the replay whose --http is at ADDR (default ` + defaultHTTP + `). Once a second, top shows
+the rate of ticks, the head, the sizes of journal and memory, how connections ended and how many clients came back,
+the busiest instruments, and the subscribers, those furthest behind first.
 
 LOSS IN says when a subscriber that keeps falling behind like this will lose ticks, because memory or the retention
 of the journal no longer keeps them; or when its own policy will skip ticks or disconnect it.
 
-Keys: q quits, s sorts by something else (` + strings.Join(topOrderNames(), ", ") + `), / filters by a part of a name, a user,
+Keys: q quits, s changes the order of the connections (` + strings.Join(topOrderNames(), ", ") + `), / filters by a part of a name, a user,
 an address or an instrument, the arrows choose a connection, Enter shows its details, k ends it. If the publisher is
 gone, top waits for the next one.
 
