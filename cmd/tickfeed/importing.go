@@ -115,14 +115,11 @@ func parseOrigin(session, created string) (as origin, err error) {
 		as.session = feed.SessionID(id)
 	}
 	if created != "" {
-		for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
-			if as.created, err = time.Parse(layout, created); err == nil {
-				break
-			}
-		}
-		if err != nil || as.created.Year() < 1970 || as.created.Year() > 2261 {
+		at, daily, ok := parseMoment(created, time.UTC, time.Time{})
+		if !ok || daily || at.Year() < 1970 || at.Year() > 2261 {
 			return as, usage("--created must be a time such as 2026-03-02T14:30:00Z or a date, from 1970 to 2261, got %q", created)
 		}
+		as.created = at
 	}
 	return as, nil
 }

@@ -206,7 +206,7 @@ func (o *marketOptions) ticksPerSecond() float64 {
 // marketConfig returns the configuration of the simulated market from the flags.
 func (o *marketOptions) marketConfig() (sim.Config, error) {
 	cfg := o.market
-	start, err := parseTime(o.start, time.Now())
+	start, err := parseOpening(o.start, time.Now())
 	if err != nil {
 		return cfg, err
 	}
@@ -231,8 +231,8 @@ func (o *marketOptions) marketConfig() (sim.Config, error) {
 // paced reports whether the simulated market is published by its event times.
 func (o *marketOptions) paced() bool { return !o.steady && !math.IsInf(float64(o.rate), 1) }
 
-// parseTime parses --start. It returns the zero time if s is empty.
-func parseTime(s string, now time.Time) (time.Time, error) {
+// parseOpening parses --start. It returns the zero time if s is empty.
+func parseOpening(s string, now time.Time) (time.Time, error) {
 	switch s {
 	case "":
 		return time.Time{}, nil
@@ -246,10 +246,8 @@ func parseTime(s string, now time.Time) (time.Time, error) {
 	if at, err := time.ParseInLocation(time.DateOnly, s, zone); err == nil {
 		return at.Add(9*time.Hour + 30*time.Minute), nil
 	}
-	for _, layout := range []string{"2006-01-02T15:04", "2006-01-02T15:04:05", "2006-01-02 15:04", time.DateTime, time.RFC3339} {
-		if at, err := time.ParseInLocation(layout, s, zone); err == nil {
-			return at, nil
-		}
+	if at, daily, ok := parseMoment(s, zone, now); ok && !daily {
+		return at, nil
 	}
 	return time.Time{}, usage("--start must be a time such as 2026-01-05, 2026-01-05T09:30 or 2026-01-05T14:30:00Z, or now; got %q", s)
 }

@@ -94,3 +94,20 @@ func spanOf(r *openRecording, clock recording.Clock, bounds ...recording.Place) 
 	}
 	return fmt.Sprintf("; its %s times are %s to %s", clock, eventTime(first), eventTime(last))
 }
+
+// parseMoment parses a flag that is a moment of the real world or of a simulated one, in the grammar of places: a date and
+// time, RFC 3339 or in zone, or a date, which means its midnight. A time of day is on the day of now; daily reports whether it
+// is one.
+func parseMoment(s string, zone *time.Location, now time.Time) (at time.Time, daily, ok bool) {
+	p, err := recording.ParsePlace(s, zone)
+	if err != nil {
+		return time.Time{}, false, false
+	}
+	if t, timed := p.Time(); timed {
+		return time.Unix(0, t).In(zone), false, true
+	}
+	if _, jump := p.Jump(); jump || !p.Relative() {
+		return time.Time{}, false, false
+	}
+	return time.Unix(0, p.On(now.UnixNano(), 0)).In(zone), true, true
+}

@@ -176,3 +176,40 @@ func TestAReplayGoesByMarketTime(t *testing.T) {
 		}
 	}
 }
+
+// The flags for moments have one grammar; --start-at alone has times of day, and --start opens a market at 09:30 of a date.
+func TestMomentsHaveOneGrammar(t *testing.T) {
+	now := time.Date(2026, 3, 4, 15, 0, 0, 0, time.UTC)
+	flags := map[string]func(string) (time.Time, error){
+		"--start-at": func(s string) (time.Time, error) { return parseStartAt(s, now) },
+		"--start":    func(s string) (time.Time, error) { return parseOpening(s, now) },
+		"--created":  func(s string) (time.Time, error) { as, err := parseOrigin("", s); return as.created, err },
+	}
+	const refused = ""
+	for _, c := range []struct {
+		text, startAt, start, created string // in UTC
+	}{
+		{"2026-03-05T09:30:00.25Z", "2026-03-05T09:30:00.25Z", "2026-03-05T09:30:00.25Z", "2026-03-05T09:30:00.25Z"},
+		{"2026-03-05T09:30:00+01:00", "2026-03-05T08:30:00Z", "2026-03-05T08:30:00Z", "2026-03-05T08:30:00Z"},
+		{"2026-03-05T09:30", "2026-03-05T09:30:00Z", "2026-03-05T14:30:00Z", "2026-03-05T09:30:00Z"},
+		{"2026-03-05 09:30:00", "2026-03-05T09:30:00Z", "2026-03-05T14:30:00Z", "2026-03-05T09:30:00Z"},
+		{"2026-03-05", "2026-03-05T00:00:00Z", "2026-03-05T14:30:00Z", "2026-03-05T00:00:00Z"},
+		{"15:30", "2026-03-04T15:30:00Z", refused, refused},
+		{"14:59:59", "2026-03-05T14:59:59Z", refused, refused},
+		{"+10s", refused, refused, refused},
+		{"seq:7", refused, refused, refused},
+		{"yesterday", refused, refused, refused},
+	} {
+		for name, want := range map[string]string{"--start-at": c.startAt, "--start": c.start, "--created": c.created} {
+			at, err := flags[name](c.text)
+			if want == refused {
+				assert.ErrorContains(t, err, name+" must be", c.text)
+				continue
+			}
+			require.NoError(t, err, "%s %s", name, c.text)
+			assert.Equal(t, want, at.UTC().Format(time.RFC3339Nano), "%s %s", name, c.text)
+		}
+	}
+	_, err := parseStartAt("2026-03-04T14:59:59Z", now)
+	assert.ErrorContains(t, err, "has passed")
+}

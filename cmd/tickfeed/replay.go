@@ -172,18 +172,12 @@ func parseStartAt(s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
-	for _, layout := range []string{"15:04", "15:04:05"} {
-		if t, err := time.Parse(layout, s); err == nil {
-			at := time.Date(now.Year(), now.Month(), now.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), now.Location())
-			if at.Before(now) {
-				at = at.AddDate(0, 0, 1)
-			}
-			return at, nil
-		}
-	}
-	at, err := time.Parse(time.RFC3339Nano, s)
-	if err != nil {
+	at, daily, ok := parseMoment(s, now.Location(), now)
+	if !ok {
 		return time.Time{}, usage("--start-at must be a time such as 14:30:00 or 2026-01-05T14:30:00Z, got %q", s)
+	}
+	if daily && at.Before(now) {
+		at = at.AddDate(0, 0, 1)
 	}
 	if at.Before(now) {
 		return time.Time{}, usage("--start-at %s has passed", s)

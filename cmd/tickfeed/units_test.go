@@ -80,11 +80,11 @@ func TestStartOfMarket(t *testing.T) {
 		"2026-01-05": "2026-01-05T14:30:00Z", "2026-07-06": "2026-07-06T13:30:00Z", "2026-01-05T10:00": "2026-01-05T15:00:00Z",
 		"2026-01-05T10:00:00Z": "2026-01-05T10:00:00Z", "now": "2026-03-04T05:06:07Z",
 	} {
-		at, err := parseTime(text, now)
+		at, err := parseOpening(text, now)
 		require.NoError(t, err, text)
 		assert.Equal(t, want, at.UTC().Format(time.RFC3339), text)
 	}
-	_, err := parseTime("yesterday", now)
+	_, err := parseOpening("yesterday", now)
 	assert.Error(t, err)
 }
 
