@@ -15,7 +15,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tickfeed/cmd/ops"
 	"tickfeed/codec/recording"
+	"tickfeed/subscriber"
 )
 
 // packets OUT PATTERN...: writes the packets of recordings, byte for byte, one file after the other, to OUT. Numbers must
@@ -101,5 +103,31 @@ func TestRecorderCreates(t *testing.T) {
 func startswith(ts *testscript.TestScript, _ bool, args []string) {
 	if part := ts.ReadFile(args[1]); part == "" || !strings.HasPrefix(ts.ReadFile(args[0]), part) {
 		ts.Fatalf("%s does not begin with the %d bytes of %s", args[0], len(part), args[1])
+	}
+}
+
+// A recording is ready while it has joined a publisher and its file takes what it writes.
+func TestRecordingIsReadyWhileItCanWrite(t *testing.T) {
+	sub, err := subscriber.New(subscriber.Config{Addrs: []string{"localhost:1"}})
+	require.NoError(t, err)
+	for _, c := range []struct {
+		subs   []*subscriber.Subscriber
+		full   bool
+		status int
+		says   string
+	}{
+		{nil, false, 200, "output: ok"},
+		{nil, true, 503, "output: FAILED, the disk is full: recording waits for room"},
+		{[]*subscriber.Subscriber{sub}, false, 503, "upstream: FAILED, disconnected"},
+	} {
+		var r recorder
+		r.full.Store(c.full)
+		site := r.site(ops.NewSubscriptions(c.subs...), sub)
+		w := ask(site.Handler(), "GET", "/readyz?format=text", "")
+		assert.Equal(t, c.status, w.Code)
+		assert.Contains(t, w.Body.String(), c.says)
+		metrics := ask(site.Handler(), "GET", "/metrics", "").Body.String()
+		assert.Equal(t, c.full, strings.Contains(metrics, "tickfeed_ready{check=\"output\"} 0\n"))
+		assert.Equal(t, c.full, strings.Contains(metrics, "tickfeed_recording_blocked 1\n"))
 	}
 }
