@@ -292,7 +292,8 @@ func (f *flusher) failed() error {
 }
 
 // housekeep syncs the journal, checks that its files are still there and applies retention, once a second. It also
-// syncs when much is unsynced, and settles each journal file as soon as the flusher has rotated to the next one.
+// syncs when much is unsynced. As soon as the flusher has rotated to the next journal file, housekeep settles the last
+// one and prepares the one after it.
 func (f *flusher) housekeep(retains bool) {
 	tick := time.NewTicker(houseInterval)
 	defer tick.Stop()
@@ -306,6 +307,7 @@ func (f *flusher) housekeep(retains bool) {
 		case <-f.closing:
 			return
 		}
+		f.journal.Prepare() // first, because the current file may soon be full
 		err := f.journal.Settle()
 		unsynced, _ := f.journal.Unsynced()
 		if err == nil && f.sync == journal.SyncInterval && (retain || unsynced > syncAhead) {

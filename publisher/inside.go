@@ -19,7 +19,7 @@
 //	goroutine         owns                                   is woken by
 //	caller            sequencer (under mu): number, encode   -
 //	flusher           journal, commit (slot flushing)        the sequencer: kick
-//	housekeeper       sync, settling of files, retention     a timer; the flusher: syncNow
+//	housekeeper       sync, last and next file, retention    a timer; the flusher: syncNow
 //	permission watch  -: it leaves permissions in mailboxes  a timer (only with Config.Authorize)
 //	pass (up to 4)    a state, folded from a stretch         started by states.request
 //	pump (a few)      a round of caught-up connections       the flusher: add

@@ -187,7 +187,7 @@ func (w *world) newFS(fs *memfs.FS) *memfs.FS {
 
 func takesDescriptor(k memfs.Kind) bool {
 	switch k {
-	case memfs.Create, memfs.Open, memfs.Lock, memfs.Truncate, memfs.SyncDir, memfs.Reserve:
+	case memfs.Create, memfs.Open, memfs.Lock, memfs.Truncate, memfs.SyncDir, memfs.Reserve, memfs.Prepare:
 		return true
 	}
 	return false
@@ -278,7 +278,7 @@ func (w *world) survived(n *node) {
 
 // fileBegins records that a journal file begins.
 func (w *world) fileBegins(op memfs.Op) {
-	if op.Kind != memfs.Create || !strings.HasSuffix(op.Name, ".tick") {
+	if op.Kind != memfs.Create && op.Kind != memfs.Link || !strings.HasSuffix(op.Name, ".tick") {
 		return
 	}
 	w.files.Add(1)

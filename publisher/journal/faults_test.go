@@ -89,7 +89,7 @@ func judgeRecovered(w *world, j *journal.Journal, got told) error {
 }
 
 // life runs a publisher on fs until an operation fails for good: it opens the journal, appends, syncs after each
-// packet or after w.syncEvery packets, rotates, settles, and waits where the disk is full, at most a few times. After
+// packet or after w.syncEvery packets, rotates, settles, prepares, and waits where the disk is full, at most a few times. After
 // ErrFailed it goes on in a child session. It reports whether it lived to its end, and any break of what an error
 // promises.
 func life(w *world, fs *memfs.FS, packets int) (lived bool, problem error) {
@@ -161,6 +161,7 @@ func life(w *world, fs *memfs.FS, packets int) (lived bool, problem error) {
 				return false, problem
 			}
 		}
+		j.Prepare()
 		_ = j.Retain(w.time)
 		p, to := w.packet(1+int(w.next%25)), w.next
 		ok := do(func() error {

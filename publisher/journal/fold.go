@@ -132,8 +132,8 @@ const (
 )
 
 // OpenFiles returns how many file descriptors a journal may use at a time in a process whose limit is limit, 0
-// for no limit: for the files being read, the lock, the files that ended and the current one, a directory, and
-// the reserve.
+// for no limit: for the files being read, the lock, the files that ended, the current one and the prepared one (at
+// most maxUnsettled + 1 of these), a directory, and the reserve.
 func OpenFiles(limit int) int { return readFiles(limit) + reservedFiles + maxUnsettled + 3 }
 
 func readFiles(limit int) int {

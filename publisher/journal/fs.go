@@ -26,6 +26,9 @@ type FS interface {
 	Names(dir string) ([]string, error)
 	// Create creates a file, which must not exist, for writing from its beginning.
 	Create(name string) (recording.File, error)
+	// Prepare makes a file without a name, for directory dir, and reserves size bytes of disk for it. It returns an
+	// error if the file system cannot do so or does not gain from it, or if less than as much again remains free.
+	Prepare(dir string, size int64) (PreparedFile, error)
 	// Open opens a file for reading; the error wraps os.ErrNotExist if there is none.
 	Open(name string) (ReadFile, error)
 	// Truncate cuts a file to size bytes, durably.
@@ -40,6 +43,14 @@ type FS interface {
 	Check(name string, f io.Closer) error
 	// Reserve takes a file descriptor and holds it unused until the result is closed.
 	Reserve() (io.Closer, error)
+}
+
+// A PreparedFile is an empty file without a name. It is gone once it is closed or the process ends, however it ends.
+type PreparedFile interface {
+	// Link gives the file its name, which must not exist, and returns it for writing from its beginning; to close
+	// that frees the reserved space that was not used. Unless Link fails, no other method may be called then.
+	Link(name string) (recording.File, error)
+	io.Closer
 }
 
 // A ReadFile is a file opened for reading. Many goroutines may read at once.
@@ -92,6 +103,9 @@ func (OS) Create(name string) (recording.File, error) {
 	}
 	return osFile{f}, nil
 }
+
+// Prepare implements FS.
+func (OS) Prepare(dir string, size int64) (PreparedFile, error) { return prepareFile(dir, size) }
 
 // Open implements FS.
 func (OS) Open(name string) (ReadFile, error) {

@@ -2,6 +2,11 @@
 
 package journal
 
-import "os"
+import (
+	"errors"
+	"os"
+)
 
 func datasync(f *os.File) error { return f.Sync() }
+
+func prepareFile(string, int64) (PreparedFile, error) { return nil, errors.ErrUnsupported }

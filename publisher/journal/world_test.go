@@ -130,10 +130,11 @@ func (w *world) append(t testing.TB, j *journal.Journal, n int) {
 	w.acked = w.next
 }
 
-// rotate goes on to the next file and settles the one that ended, as a publisher does.
+// rotate goes on to the next file, settles the one that ended and prepares the one after it, as a publisher does.
 func (w *world) rotate(t testing.TB, j *journal.Journal) {
 	t.Helper()
 	require.NoError(t, j.Rotate(w.state))
+	j.Prepare()
 	require.NoError(t, j.Settle())
 }
 

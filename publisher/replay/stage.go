@@ -581,6 +581,11 @@ func (f scratch) Create(name string) (recording.File, error) {
 	return unsynced{file}, nil
 }
 
+// Prepare implements journal.FS.
+func (scratch) Prepare(string, int64) (journal.PreparedFile, error) {
+	return nil, errors.ErrUnsupported
+}
+
 // Check implements journal.FS.
 func (f scratch) Check(name string, file io.Closer) error {
 	if u, ok := file.(unsynced); ok {

@@ -58,6 +58,7 @@ type Kind string
 // The kinds of operations.
 const (
 	Create   Kind = "create"
+	Link     Kind = "link" // gives a prepared file its name
 	Write    Kind = "write"
 	Sync     Kind = "sync"
 	Close    Kind = "close" // of a file opened for writing
@@ -73,12 +74,13 @@ const (
 	Size     Kind = "size"
 	Check    Kind = "check"
 	Reserve  Kind = "reserve"
+	Prepare  Kind = "prepare"
 )
 
 // Changes reports whether the operation changes the contents of files or makes them durable.
 func (k Kind) Changes() bool {
 	switch k {
-	case Create, Write, Sync, Close, Truncate, Remove, SyncDir:
+	case Create, Link, Write, Sync, Close, Truncate, Remove, SyncDir:
 		return true
 	}
 	return false
@@ -89,6 +91,8 @@ type file struct {
 	data    []byte
 	durable int      // number of bytes synced
 	lost    [][2]int // ranges of these bytes that a failed sync has lost
+
+	reserved int64 // bytes beyond the end that are taken from Room
 }
 
 // sector is the unit, in bytes, in which a power cut keeps or loses unsynced data.
@@ -292,6 +296,50 @@ func (m *FS) Create(name string) (recording.File, error) {
 	return &writer{descriptor{m: m}, f, name}, nil
 }
 
+// Prepare implements journal.FS.
+func (m *FS) Prepare(dir string, size int64) (journal.PreparedFile, error) {
+	_, err := m.begin(Prepare, dir, 0)
+	defer m.mu.Unlock()
+	if err == nil && m.Room != nil && *m.Room < 2*size {
+		err = &os.PathError{Op: "prepare", Path: dir, Err: syscall.ENOSPC}
+	}
+	if err == nil {
+		err = m.takeLocked(Prepare, dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if m.Room != nil {
+		*m.Room -= size
+	}
+	return &prepared{&writer{descriptor{m: m}, &file{reserved: size}, ""}}, nil
+}
+
+type prepared struct{ w *writer }
+
+// Link implements journal.PreparedFile.
+func (p *prepared) Link(name string) (recording.File, error) {
+	m := p.w.m
+	_, err := m.begin(Link, name, 0)
+	defer m.mu.Unlock()
+	if err == nil && m.files[name] != nil {
+		err = &os.PathError{Op: "link", Path: name, Err: os.ErrExist}
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.w.name = name
+	m.files[name] = p.w.f
+	return p.w, nil
+}
+
+// Close implements journal.PreparedFile.
+func (p *prepared) Close() error {
+	p.w.m.mu.Lock()
+	defer p.w.m.mu.Unlock()
+	return p.w.releaseLocked()
+}
+
 type writer struct {
 	descriptor
 	f    *file
@@ -303,13 +351,15 @@ func (w *writer) Write(p []byte) (int, error) {
 	defer w.m.mu.Unlock()
 	if err == nil {
 		n = len(p)
-		if room := w.m.Room; room != nil && int64(n) > *room {
-			n = int(*room)
+		if room := w.m.Room; room != nil && int64(n) > *room+w.f.reserved {
+			n = int(*room + w.f.reserved)
 			err = &os.PathError{Op: "write", Path: w.name, Err: syscall.ENOSPC}
 		}
 	}
+	reserved := min(int64(n), w.f.reserved)
+	w.f.reserved -= reserved
 	if w.m.Room != nil {
-		*w.m.Room -= int64(n)
+		*w.m.Room -= int64(n) - reserved
 	}
 	w.f.data = append(w.f.data, p[:n]...)
 	return n, err
@@ -328,7 +378,16 @@ func (w *writer) Sync() error {
 func (w *writer) Close() error {
 	_, err := w.m.begin(Close, w.name, 0)
 	defer w.m.mu.Unlock()
-	return errors.Join(err, w.closeLocked())
+	return errors.Join(err, w.releaseLocked())
+}
+
+// releaseLocked closes w and frees what is reserved for it.
+func (w *writer) releaseLocked() error {
+	if w.m.Room != nil {
+		*w.m.Room += w.f.reserved
+	}
+	w.f.reserved = 0
+	return w.closeLocked()
 }
 
 // Open implements journal.FS.
