@@ -288,8 +288,8 @@ func TestAppendFixed(t *testing.T) {
 	require.Equal(t, 2, n, "ticks where there is room for an entry of any size before each")
 }
 
-// A tick that is encoded with another base event time, after a skip, is the same tick. Where its time cannot be told so
-// nothing is appended.
+// A tick that is encoded with another base event time, after a skip, is the same tick. Nothing is appended if its time does not
+// fit that base.
 func TestAppendRebased(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	ticks := variedTicks(2000)

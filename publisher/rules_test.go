@@ -525,7 +525,7 @@ func TestSiblingOfAReplayIsFollowedWithoutALoss(t *testing.T) {
 	})
 }
 
-// Filtered lines that were caught up with a session are told of the next one before its first tick, even if a pump
+// Filtered lines that were caught up with a session receive the message of the next one before its first tick, even if a pump
 // serves them.
 func TestFilteredLinesFollowASession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

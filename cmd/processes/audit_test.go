@@ -176,7 +176,7 @@ func (f *follower) handle(b *subscriber.Batch) error {
 	return nil
 }
 
-// take notes ticks: each is the one after the last, or where the follower was told to go.
+// take notes ticks: each follows the last one, or begins where a change has put the position.
 func (f *follower) take(b *subscriber.Batch) {
 	if f.got == 0 {
 		f.begun = b.Ticks[0].Seq

@@ -78,8 +78,8 @@ func TestTamperedJournals(t *testing.T) {
 	audit.judge(t)
 }
 
-// expectFork judges what the follower was told when the session of p began: everything from
-// there on that it had been given is disowned, or nothing is. It is 1 if something is.
+// expectFork judges the changes that the follower received when the session of p began: every number that it had from the first
+// of that session on is disowned, or nothing is. It returns 1 if something is.
 func (f *follower) expectFork(p *publisher) uint64 {
 	first := p.first
 	var now []feed.Range

@@ -55,7 +55,7 @@ func TestLag(t *testing.T) {
 	assert.Equal(t, lags{}, lagOf(heads, nexts, nil), "one that went on in the meantime")
 }
 
-// aMoment has figures that can be told apart.
+// aMoment has figures that differ from each other.
 func aMoment(t *tally) *moment {
 	return &moment{
 		at: time.Unix(0, noon), since: 61 * time.Second, span: time.Second, lines: 500, live: 499,

@@ -12,7 +12,7 @@ import (
 	"tickfeed/feed/script"
 )
 
-// A commanded is a market that can be told what to do, and what it reports.
+// A commanded is a market that takes commands, with its reports.
 type commanded struct {
 	t        testing.TB
 	m        *Market

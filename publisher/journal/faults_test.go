@@ -288,9 +288,9 @@ func everyOperationFails(t *testing.T, rotates bool) {
 	assert.Len(t, happened, 6)
 }
 
-// After a power cut at any operation, whatever the disk kept of what was not synced: what was
-// acknowledged after a sync is there, nothing is told twice or with other bytes, what is
-// missing is said to be, and recovering again changes nothing (PROMISES.md, 3).
+// After a power cut at any operation, with any part of the unsynced bytes on the disk, the ticks that were acknowledged after a
+// sync are there, no number is read twice or with different bytes, missing numbers are reported, and recovering again changes
+// nothing (PROMISES.md, 3).
 func TestPowerCuts(t *testing.T) {
 	t.Run("synced always", func(t *testing.T) { powerCuts(t, false) })
 	t.Run("rotating, synced from time to time", func(t *testing.T) { powerCuts(t, true) })
@@ -525,8 +525,8 @@ func parallel(t *testing.T, fs *memfs.FS, n int, do func(fs *memfs.FS, i int) er
 	budget.Log(t, int(done.Load()), (n+stride-1)/stride)
 }
 
-// One flipped bit of a journal costs at most the packet that it hits, the range is told, and
-// all that follows is read: every bit of three files (PROMISES.md, 7).
+// One flipped bit of a journal costs at most the packet that it hits, the range is reported, and everything after it is read.
+// Every bit of three files is tried (PROMISES.md, 7).
 func TestEveryFlippedBit(t *testing.T) {
 	for _, closed := range []bool{true, false} {
 		w, fs := example(t, closed)

@@ -333,8 +333,8 @@ func TestConcurrentCursors(t *testing.T) {
 	require.NoError(t, j.Close())
 }
 
-// Files that are missing, older, foreign, or of a session that is nobody's show as what they
-// are, and no number is told twice with other bytes (PROMISES.md, 21).
+// Files that are missing, old, foreign, or of a session outside the lineage are reported as such, and no number is read twice
+// with different bytes (PROMISES.md, 21).
 func TestMissingAndForeignFiles(t *testing.T) {
 	build := func() (*world, *memfs.FS, journal.Config, []string) {
 		w := newWorld()
@@ -485,9 +485,8 @@ func TestEmptyFiles(t *testing.T) {
 	}
 }
 
-// A session of which the power left nothing but the beginning is still an ancestor, so that a
-// subscriber that was sent more is told that it belongs to nobody; and however often that happens,
-// the lineage does not grow.
+// A session of which a power cut left only the beginning is still an ancestor, so that its ticks are disowned for subscribers
+// that received them. The lineage does not grow, however often that happens.
 func TestNothingButTheBeginning(t *testing.T) {
 	w := newWorld()
 	fs := &memfs.FS{}
