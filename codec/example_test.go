@@ -57,3 +57,15 @@ func ExampleReader() {
 	// 41 quote of instrument 7 18725 18726
 	// heartbeat &{Covered:42 Head:42 Now:0} <nil>
 }
+
+// A filter is a list of patterns, in one order and without those that others include.
+func ExampleNewFilter() {
+	filter, err := codec.NewFilter([]string{"ES*", "AAPL", "ES*"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(filter, filter.Match(&feed.Definition{Symbol: "ESH6"}), filter.Match(&feed.Definition{Symbol: "MSFT"}))
+	// Output:
+	// [AAPL ES*] true false
+}

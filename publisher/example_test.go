@@ -75,3 +75,27 @@ func Example() {
 	// 3 AAPL trade 270.96 x 10
 	// 3 delivered
 }
+
+// Recorded ticks keep their numbers, and numbers that were not recorded are reported as not asked for.
+func ExampleNewRecorded() {
+	ctx := context.Background()
+	pub, err := publisher.NewRecorded(publisher.Config{}, publisher.Origin{Session: 0x20261122a, First: 1})
+	if err != nil {
+		log.Fatal(err)
+	}
+	const noon = 1_772_461_800_000_000_000
+	definition := feed.Tick{Kind: feed.KindDefinition, EventTime: noon, Extra: &feed.Extra{Definition: &feed.Definition{Symbol: "AAPL"}}}
+	definition.Seq = 1
+	trade := feed.Trade{Price: 27096, Size: 10}.Tick(0, noon)
+	trade.Seq = 41
+	if err := pub.Republish(ctx, []feed.Tick{definition, trade}, 42); err != nil {
+		log.Fatal(err)
+	}
+	_, next := pub.State()
+	fmt.Println("the next number is", next)
+	if err := pub.Close(ctx); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// the next number is 42
+}

@@ -118,3 +118,37 @@ func publish(ln net.Listener) {
 		conn.Close()
 	}
 }
+
+// The fast way: the handler is given the ticks of each packet at once, together with the state after them.
+func ExampleSubscriber_Run() {
+	network := netsim.New(1, netsim.Config{})
+	ln, err := network.Listen("pub:8425")
+	if err != nil {
+		panic(err)
+	}
+	go publish(ln)
+
+	s, err := subscriber.New(subscriber.Config{Addrs: []string{"pub:8425"}, Dial: network.Dial, Start: subscriber.Beginning})
+	if err != nil {
+		panic(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	err = s.Run(ctx, func(b *subscriber.Batch) error {
+		for i := range b.Ticks {
+			if t := &b.Ticks[i]; t.Kind == feed.KindQuote {
+				d, _ := b.State.Definition(t.Instrument)
+				fmt.Println(t.Seq, d.Symbol, d.Price(t.Quote().Bid))
+			}
+			if b.Ticks[i].Seq == 3 {
+				stop()
+			}
+		}
+		return nil
+	})
+	ln.Close()
+	fmt.Println(err)
+	// Output:
+	// 2 AAPL 187.25
+	// 3 AAPL 187.24
+	// context canceled
+}

@@ -12,6 +12,7 @@ import (
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
+	"tickfeed/publisher"
 	"tickfeed/publisher/replay"
 	"tickfeed/subscriber"
 )
@@ -88,4 +89,50 @@ func record(path string) error {
 		return err
 	}
 	return builder.Close()
+}
+
+// A player with a stage can be paused, stepped and moved while it runs.
+func ExampleNew() {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "day.tick")
+	if err := record(path); err != nil {
+		log.Fatal(err)
+	}
+	day, err := recording.Open(path)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer day.Close()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	stage, err := replay.NewStage(publisher.Config{}, 0, dir, []net.Listener{listener})
+	if err != nil {
+		log.Fatal(err)
+	}
+	player, err := replay.New(replay.Config{Recordings: []replay.Recording{{Name: path, R: day, Size: day.Size()}}, Paused: true}, stage)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = stage.Run(ctx) })
+	running.Go(func() { _ = player.Run(ctx) })
+	if err := player.Step(ctx, 2); err != nil { // the definition and the trade
+		log.Fatal(err)
+	}
+	fmt.Println(player.Status().State, player.Status().Seq)
+	stop()
+	running.Wait()
+	if err := stage.Close(); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// paused 3
 }
