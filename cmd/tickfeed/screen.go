@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 )
@@ -222,6 +223,26 @@ func cut(text string, width int) string {
 		}
 	}
 	return text
+}
+
+// shorten returns text in at most width columns, with an ellipsis in the middle if some of it is left out: names and addresses differ at
+// their ends.
+func shorten(text string, width int) string {
+	switch {
+	case cells(text) <= width:
+		return text
+	case width < 1:
+		return ""
+	}
+	end := len(text)
+	for room := (width - 1) / 2; end > 0; {
+		r, size := utf8.DecodeLastRuneInString(text[:end])
+		if room -= cell(r); room < 0 {
+			break
+		}
+		end -= size
+	}
+	return cut(text, width-1-cells(text[end:])) + "…" + text[end:]
 }
 
 // A statusLine is the last line of a terminal, which is rewritten in place.

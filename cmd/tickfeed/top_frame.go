@@ -198,11 +198,17 @@ func (f *topFrame) lines(width, height int, v *topView) []topLine {
 	add := func(c colour, format string, args ...any) {
 		page = append(page, topLine{fmt.Sprintf(format, args...), c})
 	}
-	f.head(width, add)
-	foot := v.foot()
+	say := func(c colour, format string, args ...any) {
+		page = append(page, wrapped(c, width, fmt.Sprintf(format, args...))...)
+	}
+	f.head(width, say)
+	foot := v.foot(width)
+	if most := max(1, height/3); height > 0 && len(foot) > most {
+		foot = foot[len(foot)-most:]
+	}
 	if v.details {
 		add(plain, "")
-		f.detail(v, add)
+		f.detail(v, say)
 	} else {
 		rows := 1 << 30
 		if height > 0 {
@@ -232,6 +238,19 @@ func (f *topFrame) lines(width, height int, v *topView) []topLine {
 	return page
 }
 
+// wrapped returns text as lines of at most width columns, where that is possible; continuation lines are indented as the text of a row of
+// the details is, or by two columns.
+func wrapped(c colour, width int, text string) (lines []topLine) {
+	indent := "  "
+	if strings.HasPrefix(text, indent) {
+		indent = strings.Repeat(" ", detailIndent)
+	}
+	for line := range strings.SplitSeq(wrap(oneLine(printable(text)), width, indent), "\n") {
+		lines = append(lines, topLine{line, c})
+	}
+	return lines
+}
+
 // onceInstruments is how many instruments a frame without a height shows.
 const onceInstruments = 10
 
@@ -243,6 +262,7 @@ func (f *topFrame) head(width int, add func(colour, string, ...any)) {
 		up = "up " + formatDuration(o.Now.Sub(o.Started).Round(time.Second))
 	}
 	left := f.Command + "  " + o.Source
+	left = shorten(oneLine(printable(left)), width-cells(up)-1)
 	add(bold, "%s%*s", left, max(1, width-cells(left)), up)
 	line := fmt.Sprintf("head %s   %s ticks/s", formatThousands(o.Head), formatCount(f.Rate))
 	keeps := fmt.Sprintf("   memory %s", formatBytes(o.Memory))
@@ -263,7 +283,9 @@ func (f *topFrame) head(width int, add func(colour, string, ...any)) {
 		}
 	}
 	add(plain, "%s   sent %s/s", text, formatBytes(int64(f.SentRate)))
-	add(plain, "%s", recoveries(o))
+	for _, line := range recoveries(o, width) {
+		add(plain, "%s", line)
+	}
 	switch {
 	case o.Disk != "":
 		add(red, "PUBLISHING WAITS: %s", o.Disk)
@@ -278,7 +300,8 @@ func (f *topFrame) head(width int, add func(colour, string, ...any)) {
 		if i == shownAbsent {
 			break
 		}
-		add(yellow, "missing: %s from %s, at %s", a.Name, a.Address, formatThousands(a.Position))
+		rest := fmt.Sprintf(" from %s, at %s", a.Address, formatThousands(a.Position))
+		add(yellow, "missing: %s%s", shorten(oneLine(printable(a.Name)), max(leastName, width-len("missing: ")-cells(rest))), rest)
 	}
 }
 
@@ -286,28 +309,42 @@ const (
 	lagTold     = time.Second            // a subscriber with less is not counted as behind
 	lagFelt     = 100 * time.Millisecond // a subscriber with less is not judged by its growth, which is noise
 	shownAbsent = 2
+	leastName   = 6 // columns of a name that is shortened
 )
 
-// recoveries says how connections ended, and how many clients came back.
-func recoveries(o *ops.Overview) string {
-	counts := func(m map[string]uint64) string {
-		var parts []string
-		for _, name := range slices.SortedFunc(maps.Keys(m), func(a, b string) int { return cmp.Or(cmp.Compare(m[b], m[a]), strings.Compare(a, b)) }) {
-			parts = append(parts, formatThousands(m[name])+" "+name)
-		}
-		return strings.Join(parts, ", ")
-	}
+// recoveries says how connections ended, and how many clients came back, in lines of at most width columns.
+func recoveries(o *ops.Overview, width int) (lines []string) {
 	text := fmt.Sprintf("%s logged in, %s came back", formatThousands(o.Joined), formatThousands(o.Returned))
-	if len(o.Left) > 0 {
-		text += "   left: " + counts(o.Left)
+	add := func(name string, counts map[string]uint64) {
+		var parts []string
+		for _, what := range slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return cmp.Or(cmp.Compare(counts[b], counts[a]), strings.Compare(a, b)) }) {
+			parts = append(parts, formatThousands(counts[what])+" "+what)
+		}
+		if len(parts) == 0 {
+			return
+		}
+		if all := "   " + name + strings.Join(parts, ", "); cells(text)+cells(all) <= width {
+			text += all
+			return
+		}
+		lines, text = append(lines, text), name+parts[0]
+		for _, part := range parts[1:] {
+			if text += ","; cells(text)+1+cells(part)+1 > width { // a comma may follow
+				lines, text = append(lines, text), " "
+			}
+			text += " " + part
+		}
 	}
-	if len(o.Refused) > 0 {
-		text += "   refused: " + counts(o.Refused)
-	}
+	add("left: ", o.Left)
+	add("refused: ", o.Refused)
 	if o.Skipped > 0 {
-		text += "   " + countOf(o.Skipped, "skip")
+		skips := countOf(o.Skipped, "skip")
+		if cells(text)+3+cells(skips) > width {
+			return append(lines, text, skips)
+		}
+		text += "   " + skips
 	}
-	return text
+	return append(lines, text)
 }
 
 // fold returns the values as at most width values: the last ones, each for as many as it takes.
@@ -397,9 +434,7 @@ func (c *topConn) fate() string {
 
 // pad returns text in exactly width columns.
 func pad(text string, width int) string {
-	if text = oneLine(printable(text)); cells(text) > width {
-		text = cut(text, width-1) + "…"
-	}
+	text = shorten(oneLine(printable(text)), width)
 	return text + strings.Repeat(" ", max(0, width-cells(text)))
 }
 
@@ -419,6 +454,9 @@ func (f *topFrame) instrumentRows(width, rows int, add func(colour, string, ...a
 	}
 }
 
+// detailIndent is the column in which the values of the details begin.
+const detailIndent = 15
+
 // detail adds the lines about the chosen connection.
 func (f *topFrame) detail(v *topView, add func(colour, string, ...any)) {
 	at := slices.IndexFunc(f.Conns, func(c topConn) bool { return c.Number == v.chosen })
@@ -428,7 +466,7 @@ func (f *topFrame) detail(v *topView, add func(colour, string, ...any)) {
 	}
 	c := &f.Conns[at]
 	row := func(name, format string, args ...any) {
-		add(plain, "  %-12s %s", name, fmt.Sprintf(format, args...))
+		add(plain, "  %-*s %s", detailIndent-3, name, fmt.Sprintf(format, args...))
 	}
 	add(bold, "connection %d of %s, from %s", c.Number, cmp.Or(c.Name, "a client without a name"), c.Address)
 	if c.Since != nil {
@@ -437,7 +475,7 @@ func (f *topFrame) detail(v *topView, add func(colour, string, ...any)) {
 	if c.User != "" {
 		row("user", "%s", c.User)
 	}
-	row("instruments", "%s", cmp.Or(strings.Join(c.Filter, ","), "all"))
+	row("instruments", "%s", cmp.Or(strings.Join(c.Filter, ", "), "all"))
 	row("began at", "%s", formatThousands(c.Start))
 	row("sent up to", "%s, of %s", formatThousands(c.Position), formatThousands(f.Overview.Head))
 	row("confirmed", "%s, %s after it was sent", formatThousands(c.Confirmed), formatDuration(c.Echo))
@@ -468,13 +506,13 @@ func (f *topFrame) detail(v *topView, add func(colour, string, ...any)) {
 }
 
 // foot returns the last lines of the screen.
-func (v *topView) foot() []topLine {
+func (v *topView) foot(width int) []topLine {
 	var foot []topLine
 	switch {
 	case v.problem != "":
-		foot = append(foot, topLine{v.problem, red})
+		foot = wrapped(red, width, v.problem)
 	case v.note != "":
-		foot = append(foot, topLine{v.note, yellow})
+		foot = wrapped(yellow, width, v.note)
 	}
 	switch {
 	case v.kicking:
@@ -486,7 +524,8 @@ func (v *topView) foot() []topLine {
 	}
 	help := "q quit  s by " + topOrders[v.order].name + "  / filter  ↑↓ choose  enter details  k kick"
 	if v.filter != "" {
-		help = "q quit  s by " + topOrders[v.order].name + "  / filter: " + v.filter + "  esc all  enter details  k kick"
+		begin, end := "q quit  s by "+topOrders[v.order].name+"  / filter: ", "  esc all  enter details  k kick"
+		help = begin + shorten(oneLine(printable(v.filter)), max(leastName, width-cells(begin)-cells(end))) + end
 	}
 	return append(foot, topLine{help, dim})
 }

@@ -67,6 +67,16 @@ func TestTopFrames(t *testing.T) {
 	waits.overview.Disk, waits.overview.Kept = "no space left on device", ops.Kept{}
 	_, draining := topSamples()
 	draining.overview.Draining, draining.overview.Kept = true, ops.Kept{For: 20 * time.Second}
+	_, crowded := topSamples()
+	o := &crowded.overview
+	o.Source = "recordings/2026-01-05/nasdaq/morning.tick.zst and 11 more, of the venues XNAS and ARCX"
+	o.Disk = "write journal/feed-000000000042.tick: no space left on device; publishing goes on once there is room"
+	o.Left = map[string]uint64{"lost": 1234, "slow": 1, "goodbye": 20_000, "silent": 17, "denied": 2, "kicked": 1}
+	o.Refused = map[string]uint64{"busy": 12_345, "unauthorized": 678, "denied": 90, "version": 2, "bad request": 3, "protocol": 4}
+	o.Absent[0].Name = "the risk engine of the second desk, on the standby machine"
+	o.Absent[0].Address = "[2001:db8:85a3::8a2e:370:7334]:40021"
+	crowded.conns[1].Address = "[2001:db8:85a3::8a2e:370:7334]:40001"
+	crowded.conns[2].Filter = strings.Split(strings.Repeat("AAPL@XNAS ES*@XCME ", 6)+"END@XNAS", " ")
 	for _, test := range []struct {
 		name          string
 		now, before   *topSample
@@ -88,6 +98,8 @@ func TestTopFrames(t *testing.T) {
 		{"quiet", quiet, before, 80, 24, topView{note: "connection 7 is ended, and its client asked to come back"}},
 		{"waits", waits, before, 80, 24, topView{}},
 		{"draining", draining, before, 80, 24, topView{order: 2}},
+		{"crowded", crowded, before, 80, 30, topView{}},
+		{"patterns", crowded, before, 80, 30, topView{chosen: 3, details: true}},
 		{"once", now, before, 80, 0, topView{order: 4}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -200,7 +212,7 @@ func TestTopOnce(t *testing.T) {
 	c := startCommand(t, dir, "top", "unix:http", "--interval", "200ms")
 	require.Equal(t, exitDone, c.exit(t), c.err.String())
 	assert.Regexp(t, `^publish  simulated market, seed 1 +up `, c.out.String())
-	assert.Regexp(t, `(?s)1 subscriber .*\n +1 tickfeed .*\nAAPL@SIM`, c.out.String())
+	assert.Regexp(t, `(?s)1 subscriber .*\n +1 tickfee…devel\) .*\nAAPL@SIM`, c.out.String())
 	assert.NotContains(t, c.out.String(), "\x1b")
 
 	c = startCommand(t, dir, "top", "unix:http", "--json", "--interval", "200ms", "--filter", "nobody")
