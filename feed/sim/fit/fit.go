@@ -83,7 +83,7 @@ func (m *measure) usual(p *sim.Profile, h *sim.Habits) (out []string) {
 		text    string
 	}{
 		{p.Shape == nil, "the shape of the day (the recording is short)"},
-		{m.events.all < leastCounted || m.tradesOnly(), "the times between events"},
+		{m.events.all < leastCounted, "the times between events"},
 		{h.Spreads == nil, "spreads"}, {h.Queues == nil, "sizes of quotes"}, {h.Orders == 0, "the share of orders"},
 		{h.Trades == nil, "sizes of trades"}, {h.Memory == (sim.Memory{}), "the memory of sides"}, {h.Impact == 0, "impact"},
 		{h.Depth == nil, "depth"},

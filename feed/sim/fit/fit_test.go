@@ -132,7 +132,7 @@ func TestFitNamesWhatIsMissing(t *testing.T) {
 		usual []string
 	}{
 		"quotes": {[]feed.Kind{feed.KindQuote}, []string{"the share of orders", "sizes of trades", "the memory of sides", "impact"}},
-		"trades": {[]feed.Kind{feed.KindTrade}, []string{"the times between events", "spreads", "sizes of quotes", "impact"}},
+		"trades": {[]feed.Kind{feed.KindTrade}, []string{"spreads", "sizes of quotes", "impact"}},
 	} {
 		market, err := sim.New(sim.Config{Profile: p, Days: 1})
 		require.NoError(t, err)
@@ -164,8 +164,9 @@ func TestFitNamesWhatIsMissing(t *testing.T) {
 	assert.EqualError(t, err, "no instrument has 100 quotes or trades with event times, the least from which a profile can be made")
 }
 
-// Row 19 between a real day and its simulation is at most 1.5 times that between two real days. The simulation is within the ranges of package facts in the
-// rows in which the real day does, or nearly: one simulated day has noise of its own.
+// Row 19 between a real day of a stock and its simulation is at most 1.5 times that between two stocks on that day, and the
+// simulation is within the ranges of package facts where the real days are, or nearly: it has noise of its own. See
+// TestFitOfOneOfTwoDays for days of one instrument.
 func TestFitOfRealDays(t *testing.T) {
 	t.Parallel()
 	src, err := files.Open(recorded.Paths(t, recorded.AMZN, recorded.GOOG), nil, files.Config{})
@@ -186,7 +187,7 @@ func TestFitOfRealDays(t *testing.T) {
 		in := &simulated.Instruments[i]
 		k := slices.IndexFunc(real.Instruments, func(x facts.Instrument) bool { return x.Definition.Symbol == in.Definition.Symbol })
 		d := facts.Distance(in, &real.Instruments[k])
-		t.Logf("%s: %.3f, %.2f times that between two days; %+v", in.Definition.Symbol, d.Mean(), d.Mean()/yardstick, d)
+		t.Logf("%s: %.3f, %.2f times that between the two; %+v", in.Definition.Symbol, d.Mean(), d.Mean()/yardstick, d)
 		assert.LessOrEqual(t, d.Mean(), 1.5*yardstick)
 	}
 	for i := range facts.Rows {

@@ -15,12 +15,15 @@ const (
 	judged    = 3       // instruments by which the clusters are fitted, the most active ones
 	gapBins   = 80
 	fanoShare = 1.0 // weight of the counts beside that of the times between events
+
+	orderShare = 8 // part of drawn that is drawn of orders, for each of which there are many events
 )
 
 // times are what the clusters are fitted to: the distribution of the times between events, and the variances of counts, of an
 // instrument with rate events per second.
 type times struct {
 	rate   float64
+	orders bool // the events are orders alone, because only trades were recorded
 	gaps   [gapBins]float64
 	fano   [len(windows)]float64
 	shares [gapBins]float64 // of all time, by the times between events
@@ -31,11 +34,12 @@ func (f *Fitter) fitTimes(ctx context.Context, p *sim.Profile) {
 	var wants []times
 	var busiest *measure
 	events, together := 0, 0
+	orders := !slices.ContainsFunc(f.all, func(m *measure) bool { return m.events.all >= leastCounted && !m.tradesOnly() })
 	for _, m := range f.all {
-		if m.events.all < leastCounted || len(wants) == judged || m.tradesOnly() {
+		if m.events.all < leastCounted || len(wants) == judged || m.tradesOnly() != orders {
 			continue
 		}
-		want := times{rate: float64(m.events.all) / f.seconds(p)}
+		want := times{rate: float64(m.events.all) / f.seconds(p), orders: orders}
 		for _, gap := range m.events.gaps.values {
 			want.gaps[gapBin(gap*want.rate)] += 1 / float64(len(m.events.gaps.values))
 			want.shares[gapBin(gap*want.rate)] += gap * want.rate / float64(len(m.events.gaps.values))
@@ -54,7 +58,9 @@ func (f *Fitter) fitTimes(ctx context.Context, p *sim.Profile) {
 	if len(wants) == 0 {
 		return
 	}
-	p.Together = round4(min(float64(together)/float64(events), 0.9))
+	if !orders { // of other events than orders nothing is known
+		p.Together = round4(min(float64(together)/float64(events), 0.9))
+	}
 	buffer := make([]int64, drawn)
 	cost := func(c *sim.Profile) float64 {
 		if ctx.Err() != nil {
@@ -66,7 +72,9 @@ func (f *Fitter) fitTimes(ctx context.Context, p *sim.Profile) {
 		}
 		return sum
 	}
-	buffer = buffer[:drawn/len(wants)]
+	if buffer = buffer[:drawn/len(wants)]; orders {
+		buffer = buffer[:len(buffer)/orderShare]
+	}
 	best := math.Inf(1)
 	for _, start := range [...][3]sim.Cluster{sim.UsualClusters, busiest.scales()} {
 		at, v := search(pointOf(start), func(x point) float64 {
@@ -208,9 +216,24 @@ func gapBin(v float64) int {
 	return min(max(int(math.Floor(2*math.Log2(v)))+gapBins*3/4, 0), gapBins-1)
 }
 
+// draw fills buffer with the times of events of p, and returns it. If they are orders, there may be less.
+func (w *times) draw(p *sim.Profile, buffer []int64) []int64 {
+	if !w.orders {
+		p.Times(w.rate, buffer)
+		return buffer
+	}
+	at := int64(0)
+	pauses := p.Pauses(&sim.Habits{Orders: usualOrders}, w.rate/usualOrders, len(buffer))
+	for i, pause := range pauses {
+		at += int64(pause * 1e9)
+		buffer[i] = at
+	}
+	return buffer[:len(pauses)]
+}
+
 // distance returns how much the events of p differ from w, for which buffer has room.
 func (w *times) distance(p *sim.Profile, buffer []int64) float64 {
-	p.Times(w.rate, buffer)
+	buffer = w.draw(p, buffer)
 	seconds := float64(buffer[len(buffer)-1]) / 1e9
 	rate := float64(len(buffer)) / seconds
 	var gaps, shares [gapBins]float64
