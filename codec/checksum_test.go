@@ -10,7 +10,7 @@ import (
 )
 
 // The checksum equals the library's for every length, alignment and initial value.
-func TestChecksum(t *testing.T) {
+func TestChecksumEqualsTheLibrarys(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	p := make([]byte, 70_000)
 	for i := range p {

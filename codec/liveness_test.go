@@ -9,7 +9,7 @@ import (
 
 // PROTOCOL.md, "A connection": a peer that gives no sign of life for three intervals is dead. A sign of life is a whole
 // message, or 4096 further bytes of a message that is not complete. Only time in which this side listens counts.
-func TestLiveness(t *testing.T) {
+func TestLivenessIsThreeIntervals(t *testing.T) {
 	const i = 10 * time.Second
 	for _, test := range []struct {
 		name        string

@@ -10,7 +10,7 @@ import (
 
 // Meet and Within say of two patterns what trying all short instruments says: Meet matches what both match, is false only if
 // nothing matches both, and Within is true only if everything that one matches is matched by the other.
-func TestMeet(t *testing.T) {
+func TestMeetAgreesWithTryingAll(t *testing.T) {
 	var texts []string // at most 3 letters
 	for n, last := 0, []string{""}; n <= 3; n++ {
 		texts = append(texts, last...)

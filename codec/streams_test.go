@@ -36,7 +36,7 @@ type stream struct {
 }
 
 // Each stream of testdata is what this file makes of it, and the index lists them all.
-func TestStreams(t *testing.T) {
+func TestStreamsAreWhatThisFileMakes(t *testing.T) {
 	var index strings.Builder
 	seen := map[string]bool{}
 	for _, s := range streams {

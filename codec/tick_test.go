@@ -153,7 +153,7 @@ func TestFixedWidths(t *testing.T) {
 }
 
 // A summary is allowed in snapshots only (PROTOCOL.md, "Body entries").
-func TestSummary(t *testing.T) {
+func TestSummaryIsInSnapshotsOnly(t *testing.T) {
 	for name, tick := range exampleSummaries() {
 		t.Run(name, func(t *testing.T) {
 			require.NoError(t, ValidateTick(&tick))

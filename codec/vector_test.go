@@ -62,7 +62,7 @@ func oddConditions(r *rand.Rand) int64 {
 
 // With vectors ticks are written as without them, and read as without them: also where bytes are wrong, and wherever
 // the body ends.
-func TestVectors(t *testing.T) {
+func TestVectorsChangeNothing(t *testing.T) {
 	requireVector(t)
 	r := rand.New(rand.NewPCG(5, 6))
 	byVector, alone := 0, 0

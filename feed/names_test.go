@@ -12,7 +12,7 @@ import (
 
 // The table holds the names that were added and not removed, however many hashes collide, in full or in their
 // slots, and wherever the table ends.
-func TestNames(t *testing.T) {
+func TestNamesSurviveCollisions(t *testing.T) {
 	for name, hash := range map[string]func(r *rand.Rand) uint32{
 		"any":                       func(r *rand.Rand) uint32 { return r.Uint32() },
 		"all the same":              func(*rand.Rand) uint32 { return 7 },

@@ -12,7 +12,7 @@ import (
 )
 
 // A range is half-open; one that ends before it begins is empty.
-func TestRange(t *testing.T) {
+func TestRangeIsHalfOpen(t *testing.T) {
 	for _, c := range []struct {
 		r    feed.Range
 		len  uint64

@@ -10,7 +10,7 @@ import (
 )
 
 // A table keeps what was put there for each instrument, and one great id costs little memory.
-func TestTable(t *testing.T) {
+func TestTableHoldsGreatIDsCheaply(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	var table feed.Table[[64]byte]

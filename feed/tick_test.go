@@ -139,7 +139,7 @@ func TestTickNames(t *testing.T) {
 }
 
 // Conditions are up to eight printable characters, without blanks at the end.
-func TestConditions(t *testing.T) {
+func TestConditionsAreEightCharacters(t *testing.T) {
 	for s, want := range map[string]string{"": "", "@": "@", "@ TI": "@ TI", " F": " F", "@F I   ": "@F I", "ABCDEFGH": "ABCDEFGH", "~~~~~~~~": "~~~~~~~~", "   ": ""} {
 		c, err := feed.ParseConditions(s)
 		require.NoError(t, err, s)

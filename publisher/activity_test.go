@@ -15,7 +15,7 @@ import (
 )
 
 // Activity counts what was published in each slot, of each instrument, whatever its kind, and names the busiest.
-func TestActivity(t *testing.T) {
+func TestActivityNamesTheBusiest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
 		time.Sleep(time.Minute) // the definitions are long ago

@@ -21,7 +21,7 @@ import (
 
 // Subscribers that are dismissed leave one after the other, come back to the next publisher of the journal as spread as they
 // left, and lose nothing. Meanwhile publishing goes on, and no client is admitted.
-func TestDismiss(t *testing.T) {
+func TestDismissSpreadsSubscribers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const crowd, over, restart = 20, 10 * time.Second, 500 * time.Millisecond
 		cfg := publisher.Config{Seed: 1, Journal: "j", FS: &memfs.FS{}}
@@ -129,7 +129,7 @@ func TestDismissSendsTheRest(t *testing.T) {
 }
 
 // A client that is kicked is sent what was published, and a goodbye that asks it to come back. Others stay.
-func TestKick(t *testing.T) {
+func TestKickAsksToComeBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
 		first := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})

@@ -16,7 +16,7 @@ import (
 
 // A client that is silent for three intervals is disconnected. A client that sends pulses is not, and is sent
 // heartbeats for as long as the market is quiet (PROMISES.md, 12, 13).
-func TestLiveness(t *testing.T) {
+func TestLivenessOfSilentClients(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
 		lively, mute := w.join(codec.Hello{}), w.join(codec.Hello{})

@@ -16,7 +16,7 @@ import (
 
 // A filtered line has the ticks asked for and skips the others. An idle line advances with the heartbeat, and the
 // filter can be changed while the connection is open (PROTOCOL.md, "Filters").
-func TestFilter(t *testing.T) {
+func TestFilterSkipsTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
 		w.quotes(30)

@@ -17,7 +17,7 @@ import (
 )
 
 // A client that breaks a rule before login is refused with a code and a reason.
-func TestRefusals(t *testing.T) {
+func TestRefusalsHaveCodeAndReason(t *testing.T) {
 	for name, c := range map[string]struct {
 		hello codec.Hello
 		raw   []byte

@@ -45,7 +45,7 @@ func filledLog(tb testing.TB, segments int) (*memlog, []place) {
 
 // find returns where the packet of a number begins, where the next packet will begin for the next number, and false
 // for higher numbers.
-func TestFind(t *testing.T) {
+func TestFindReturnsThePacketsPlace(t *testing.T) {
 	l, places := filledLog(t, 2)
 	for i, want := range places {
 		at, ok := l.find(uint64(i + 1))
@@ -75,7 +75,7 @@ func BenchmarkFind(b *testing.B) {
 
 // The state as of any number can be computed, from memory and from the journal, even if several segments share one
 // state, as in a market of many instruments. Memory always begins with a segment that has a state.
-func TestStates(t *testing.T) {
+func TestStatesOfAnyNumber(t *testing.T) {
 	const instruments, size = 8000, 1 << 20
 	p, err := New(Config{Seed: 1, Memory: 32 * size, Journal: filepath.Join(t.TempDir(), "j"), SegmentSize: size})
 	require.NoError(t, err)

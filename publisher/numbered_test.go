@@ -15,7 +15,7 @@ import (
 )
 
 // Relay publishes the same ticks as Republish, up to a packet that it cannot relay, of which nothing is published.
-func TestRelay(t *testing.T) {
+func TestRelayPublishesWhatRepublishDoes(t *testing.T) {
 	ctx := context.Background()
 	def := feed.Tick{Kind: feed.KindDefinition, Extra: &feed.Extra{Definition: &feed.Definition{Symbol: "A"}}}
 	quotes := func(b []byte, n int, at int64) []byte {
@@ -87,7 +87,7 @@ func TestRelay(t *testing.T) {
 
 // A session that begins at a given number continues from there, with the given state. Ticks that have numbers keep
 // them, or are refused.
-func TestRepublish(t *testing.T) {
+func TestRepublishContinuesAtANumber(t *testing.T) {
 	ctx := context.Background()
 	state := feed.NewState()
 	def := feed.Tick{Kind: feed.KindDefinition, Extra: &feed.Extra{Definition: &feed.Definition{Symbol: "A"}}}

@@ -14,7 +14,7 @@ import (
 
 // A grant is the part of a filter that a user may see, it says what is missing if that is not all, and it is refused by name if
 // nothing is left.
-func TestGrants(t *testing.T) {
+func TestGrantsArePartsOfFilters(t *testing.T) {
 	futures := &Permission{User: "desk", Allow: codec.Filter{"ES*", "*@XCME"}}
 	few := &Permission{User: "desk", Deny: codec.Filter{"TSLA", "ES*@DARK"}}
 	both := &Permission{User: "desk", Allow: codec.Filter{"ES*"}, Deny: codec.Filter{"ESZ6"}}
@@ -77,7 +77,7 @@ func TestGrantsAreBounded(t *testing.T) {
 }
 
 // A permission says which slow-consumer policies it has, and how old ticks may be.
-func TestPermits(t *testing.T) {
+func TestPermitsBoundPoliciesAndHistory(t *testing.T) {
 	p := &Permission{User: "u", Policies: []codec.SlowPolicy{codec.SlowLatest, codec.SlowDisconnect}}
 	assert.NoError(t, p.permits(codec.SlowLatest))
 	assert.EqualError(t, p.permits(codec.SlowAll), "user u may not choose the slow-consumer policy all: choose latest or disconnect")

@@ -38,8 +38,8 @@ var rules = []rule{
 
 	{"A connection", "the server closes connections that take longer than a few seconds.", "TestHostileClient TestSilentConnections", nil},
 	{"A connection", "Only messages of types 64 to 127 may come before it, at most 16,384 bytes of them.", "TestHostileClient", nil},
-	{"A connection", "The server answers welcome, or refusal and closes.", "TestRefusals TestRefusalCanBeRead", nil},
-	{"A connection", "if needed a snapshot, then packets, each covering a range of numbers, for as long as the session lasts.", "TestStarts", nil},
+	{"A connection", "The server answers welcome, or refusal and closes.", "TestRefusalsHaveCodeAndReason TestRefusalCanBeRead", nil},
+	{"A connection", "if needed a snapshot, then packets, each covering a range of numbers, for as long as the session lasts.", "TestStartsAreWhereAskedFor", nil},
 	{"A connection", "It sends a heartbeat whenever it has sent nothing else for one interval (heartbeat of the welcome).", "", testHeartbeats},
 	{"A connection", "A peer that gives no sign of life for three intervals is dead, whatever TCP says.", "", testSilence},
 	{"A connection", "Either side ends the connection with goodbye and closes.", "TestEndAndGoodbye TestGoodbyeCanBeRead", nil},
@@ -48,16 +48,16 @@ var rules = []rule{
 	{"A connection", "heartbeat, session, subscribed, snapshot begin after subscribed, goodbye", "TestSubscribeAfterTheEnd", nil},
 
 	{"The joining rule", "each packet's first MUST equal at; then at becomes first + count;", "TestFilteredTogether", nil},
-	{"The joining rule", "each heartbeat's covered, each subscribed's from and each end's final MUST equal at.", "TestFilter TestEndAndGoodbye", nil},
+	{"The joining rule", "each heartbeat's covered, each subscribed's from and each end's final MUST equal at.", "TestFilterSkipsTheOthers TestEndAndGoodbye", nil},
 	{"The joining rule", "A line starts at the beginning of the packet that holds the position", "", testLineStartsAtItsPacket},
 	{"The joining rule", "A client accounts for every number that its lines cover, and for those below the first one, in exactly one way", "TestFilteredTogether", nil},
 
-	{"Where a line starts", "start; of start 3 the number asked for, if that is higher", "TestStarts", nil},
-	{"Where a line starts", "the fork of both lineages", "TestResume", nil},
+	{"Where a line starts", "start; of start 3 the number asked for, if that is higher", "TestStartsAreWhereAskedFor", nil},
+	{"Where a line starts", "the fork of both lineages", "TestResumeAtPositionOrFork", nil},
 	{"Where a line starts", "or that is above the position", "", testLineStartsAtItsPacket},
 	{"Where a line starts", "The fork is the least of - the client's next; - the first of the session that follows it in the client's lineage; - the first of the session that follows it in the publisher's.", "", testFork},
-	{"Where a line starts", "Before its first packet a line is given a snapshot whose seq is the position: of scope 1 if the reason is 0 and the start 1, else of scope 0.", "TestStarts", nil},
-	{"Where a line starts", "No snapshot is sent if - the position is 1, where the state is empty; - the line is resumed and the hello's has state was true;", "TestStarts TestResume", nil},
+	{"Where a line starts", "Before its first packet a line is given a snapshot whose seq is the position: of scope 1 if the reason is 0 and the start 1, else of scope 0.", "TestStartsAreWhereAskedFor", nil},
+	{"Where a line starts", "No snapshot is sent if - the position is 1, where the state is empty; - the line is resumed and the hello's has state was true;", "TestStartsAreWhereAskedFor TestResumeAtPositionOrFork", nil},
 	{"Where a line starts", "then the line begins with gone, and the snapshot comes after it.", "TestMemoryOnlyPublisherForgets", nil},
 	{"Where a line starts", "beyond the head it is refused with code bad request", "TestHostileClient", nil},
 	{"Where a line starts", "the first packet with a publish time of at least value", "", testStartTime},
@@ -75,9 +75,9 @@ var rules = []rule{
 	{"Sessions change", "it says goodbye (code shutdown, retry at once)", "", testMoved},
 	{"Sessions change", "is given a snapshot as of the sibling's first number (reason 3), and everything from there on.", "TestSiblingOfAReplayIsFollowedWithoutALoss", nil},
 
-	{"1 hello (client)", "the line ends soon after it has covered the numbers below", "TestUntil TestGapOnASecondConnection", nil},
+	{"1 hello (client)", "the line ends soon after it has covered the numbers below", "TestUntilEndsALineWithGoodbye TestGapOnASecondConnection", nil},
 
-	{"2 welcome", "of the hello's, those that the server grants", "TestFeatures", nil},
+	{"2 welcome", "of the hello's, those that the server grants", "TestFeaturesThatAreKnownAreGranted", nil},
 	{"2 welcome", "oldest number that the publisher has; at most head", "", testWelcome},
 	{"2 welcome", "the interval of both sides, 1 ms to 24 h", "", testHeartbeats},
 	{"2 welcome", "first number that the line covers; at most the position", "", testLineStartsAtItsPacket},
@@ -85,8 +85,8 @@ var rules = []rule{
 
 	{"3 refusal, 4 goodbye (either side)", "the publisher stops; retry after differs between clients, to spread them", "TestRetryAfterIsSpread", nil},
 	{"3 refusal, 4 goodbye (either side)", "too many connections or handshakes", "TestMaxConnections", nil},
-	{"3 refusal, 4 goodbye (either side)", "no common protocol version", "TestHostileClient TestRefusals", nil},
-	{"3 refusal, 4 goodbye (either side)", "credentials missing or wrong", "TestHostileClient TestRefusals", nil},
+	{"3 refusal, 4 goodbye (either side)", "no common protocol version", "TestHostileClient TestRefusalsHaveCodeAndReason", nil},
+	{"3 refusal, 4 goodbye (either side)", "credentials missing or wrong", "TestHostileClient TestRefusalsHaveCodeAndReason", nil},
 	{"3 refusal, 4 goodbye (either side)", "the peer broke this protocol", "TestHostileClient", nil},
 	{"3 refusal, 4 goodbye (either side)", "a field of a hello or subscribe is out of bounds", "TestHostileClient", nil},
 	{"3 refusal, 4 goodbye (either side)", "the slow-consumer policy", "TestPolicyWhileAWriteWaits", nil},
@@ -97,13 +97,13 @@ var rules = []rule{
 	{"6 heartbeat", "next number of the session: more than covered while the line lags", "", testHeartbeatFields},
 	{"6 heartbeat", "Before the heartbeat of a filtered line that has nothing to send, a packet skips up to the head", "", testIdleFilteredLine},
 
-	{"7 snapshot begin, 8 snapshot part, 9 snapshot end", "The state as of seq: every tick below seq is in it, none from seq on.", "TestStarts TestJoinsAreSharedFor100ms", nil},
+	{"7 snapshot begin, 8 snapshot part, 9 snapshot end", "The state as of seq: every tick below seq is in it, none from seq on.", "TestStartsAreWhereAskedFor TestJoinsAreSharedFor100ms", nil},
 	{"7 snapshot begin, 8 snapshot part, 9 snapshot end", "Begin, parts and end name the same seq, which MUST be the position; parts are numbered from 0 and joined without a hole; the end gives their number.", "", testSnapshotOrder},
 	{"7 snapshot begin, 8 snapshot part, 9 snapshot end", "the same, but only definitions are sent, and the rest of the state is unknown.", "", testSnapshotOfDefinitions},
 
 	{"11 subscribe (client), 12 subscribed", "The server answers all requests in order", "TestSubscribesAreAnsweredInOrder TestSubscribeWaitsForThePosition", nil},
 	{"11 subscribe (client), 12 subscribed", "each with subscribed at a place of its choice", "", testSubscribeBeforeTheWelcome},
-	{"11 subscribe (client), 12 subscribed", "packets before it are of the old filter and seed, packets after it of the new ones.", "TestFilter", nil},
+	{"11 subscribe (client), 12 subscribed", "packets before it are of the old filter and seed, packets after it of the new ones.", "TestFilterSkipsTheOthers", nil},
 	{"11 subscribe (client), 12 subscribed", "Then a snapshot of scope 2 as of from, whose filter is the patterns that are new, gives the instruments that were added; there is none if no pattern is new, as when the filter before was empty.", "", testSubscribed},
 	{"11 subscribe (client), 12 subscribed", "Ticks of instruments that no longer match are not sent", "", testSubscribed},
 	{"11 subscribe (client), 12 subscribed", "that of the subscribe", "TestSixteenFilterChangesWait", nil},
@@ -114,13 +114,13 @@ var rules = []rule{
 	{"Body entries", "together they cover exactly count numbers.", "TestFilteredTogether", nil},
 	{"Body entries", "numbers withheld by the subscription's own slow-consumer policy. The only entry of its packet; a snapshot of scope 0 as of its end follows", "", testWithheld},
 	{"Body entries", "The only entry of its packet; a snapshot of scope 0 as of its end follows", "TestGoneAcrossSessions TestMemoryOnlyPublisherForgets", nil},
-	{"Body entries", "the first is 0, each new one is the next, and none is used before it is defined.", "TestStarts TestInstrumentIDsAreDense", nil},
+	{"Body entries", "the first is 0, each new one is the next, and none is used before it is defined.", "TestStartsAreWhereAskedFor TestInstrumentIDsAreDense", nil},
 
 	{"Checksums", "The seed of a full line is the CRC-32C of the session id as eight bytes, most significant first", "", testSeeds},
 	{"Checksums", "The seed of a filtered line is given by welcome, subscribed and session. A packet of another session or line never passes.", "", testSeeds},
 
 	{"Filters", "Order and repetition do not matter.", "", testOrderOfPatterns},
-	{"Filters", "A filtered line carries ticks of the instruments wanted, definitions included; the numbers between are skipped.", "TestFilter", nil},
+	{"Filters", "A filtered line carries ticks of the instruments wanted, definitions included; the numbers between are skipped.", "TestFilterSkipsTheOthers", nil},
 
 	{"Slow consumers", "A subscriber that reads too slowly never delays the publisher or others.", "TestSlowConsumers", nil},
 	{"Slow consumers", "it reads on from where it is, out of the publisher's journal.", "TestSlowConsumers TestStalledReadersOfTheJournal", nil},

@@ -188,7 +188,7 @@ func (s *listSource) Next(_ context.Context, batch []feed.Tick) (int, error) {
 func (s *listSource) Close() error { return nil }
 
 // Feed maps the instruments of a source to ids of the publisher, and keeps its pace on an absolute schedule.
-func TestFeed(t *testing.T) {
+func TestFeedKeepsAnAbsoluteSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
 		def := func(id int, symbol string) feed.Tick {

@@ -17,7 +17,7 @@ import (
 )
 
 // A subscriber resumes at its position, or where the lineages fork (PROTOCOL.md, "Lineage").
-func TestResume(t *testing.T) {
+func TestResumeAtPositionOrFork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
 		w.quotes(100)

@@ -218,7 +218,7 @@ func (s *seam) end() error {
 
 // The hand-over from journal to memory to live ticks loses and repeats nothing, in whatever order its steps come
 // (PROMISES.md, 10).
-func TestSeam(t *testing.T) {
+func TestSeamLosesAndRepeatsNothing(t *testing.T) {
 	const steps = "afernp"
 	depth := effort.Of(t, 6, 4)
 	for _, c := range []struct {

@@ -30,10 +30,10 @@ func TestOverTLS(t *testing.T) {
 	*overTLS = true
 	defer func() { *overTLS = false }()
 	for name, test := range map[string]func(*testing.T){
-		"slow consumers": TestSlowConsumers, "stalled readers": TestStalledReadersOfTheJournal, "filters": TestFilter, "together": TestFilteredTogether,
+		"slow consumers": TestSlowConsumers, "stalled readers": TestStalledReadersOfTheJournal, "filters": TestFilterSkipsTheOthers, "together": TestFilteredTogether,
 		"changes": TestChangesOfFilterWait, "goodbye of slow clients": TestSlowClientGetsItsGoodbye, "clients that do not read": TestSlowClientThatDoesNotRead,
-		"stop": TestStopWhileASlowClientParts, "liveness": TestLiveness, "end": TestEndAndGoodbye, "refusals": TestRefusals,
-		"silent": TestSilentConnections, "resume": TestResume,
+		"stop": TestStopWhileASlowClientParts, "liveness": TestLivenessOfSilentClients, "end": TestEndAndGoodbye, "refusals": TestRefusalsHaveCodeAndReason,
+		"silent": TestSilentConnections, "resume": TestResumeAtPositionOrFork,
 	} {
 		t.Run(name, test)
 	}

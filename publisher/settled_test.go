@@ -161,7 +161,7 @@ func TestHeartbeatIsClamped(t *testing.T) {
 
 // A line with an end: the publisher sends a goodbye with code done once the line has covered the numbers before the
 // end, with and without a filter, from memory and from the journal, for past and for future numbers.
-func TestUntil(t *testing.T) {
+func TestUntilEndsALineWithGoodbye(t *testing.T) {
 	for _, filter := range []codec.Filter{nil, {"A0"}, {"NONE"}} {
 		for _, until := range []uint64{1, 50, 104, 150, 204} {
 			t.Run(fmt.Sprintf("filter %v, until %d", filter, until), func(t *testing.T) {
@@ -188,7 +188,7 @@ func TestUntil(t *testing.T) {
 }
 
 // The publisher grants the features in the hello that it knows, and leaves out the others.
-func TestFeatures(t *testing.T) {
+func TestFeaturesThatAreKnownAreGranted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
 		for _, test := range []struct{ asked, granted []string }{

@@ -13,7 +13,7 @@ import (
 
 // A subscriber starts where it asks to (PROTOCOL.md, "Where a line starts"), and ends with the same state as a
 // subscriber from the beginning.
-func TestStarts(t *testing.T) {
+func TestStartsAreWhereAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
 		w.quotes(3000) // numbers 4 to 3003, several packets

@@ -11,7 +11,7 @@ import (
 
 // Publishing waits once more than 256 MiB are unsynced, or something for more than two seconds. It is a condition that
 // passes, and only the second is worth a line in the log.
-func TestBehind(t *testing.T) {
+func TestBehindByBytesOrTimeWaits(t *testing.T) {
 	for _, c := range []struct {
 		bytes        int64
 		age          time.Duration

@@ -15,7 +15,7 @@ import (
 
 // Config.Until ends the subscription once every number below it is accounted for, in the middle of a packet, a skip or a gone
 // entry, even if the publisher does not know it. Run returns nil, and a second Run returns nil without a connection.
-func TestUntil(t *testing.T) {
+func TestUntilAccountsForEveryNumberBelow(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		until uint64
@@ -100,7 +100,7 @@ func TestUntilAfterAGap(t *testing.T) {
 }
 
 // With Config.Ack, if the publisher grants it, a pulse reports delivered ticks at once, at most one per millisecond.
-func TestAck(t *testing.T) {
+func TestAckPulsesAtOnce(t *testing.T) {
 	for _, granted := range []bool{false, true} {
 		inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 			cfg.Ack = true
@@ -140,7 +140,7 @@ func TestAck(t *testing.T) {
 // A welcome or subscribed message may grant less than the filter asked for. The line and its state then have the granted filter,
 // and the subscriber does not ask again. A grant of more is refused. If another connection grants another filter, the state is no
 // longer valid.
-func TestGranted(t *testing.T) {
+func TestGrantedFilterIsTheLines(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		cfg.Filter = []string{"S0", "S9"}
 		only := codec.Filter{"S0"}
@@ -191,7 +191,7 @@ func TestGranted(t *testing.T) {
 
 // With the feature narrow a publisher may send a subscribed that nobody asked for: the line then has what it grants, after a
 // snapshot. Without the feature, and without the snapshot, that is a violation. A state with limits is never offered again.
-func TestNarrowed(t *testing.T) {
+func TestNarrowedLineHasASnapshot(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		only := codec.Filter{"S0"}
 		seed := codec.LineSeed(sessionA, only)

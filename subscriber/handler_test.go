@@ -11,7 +11,7 @@ import (
 )
 
 // Each batch reaches the function that it is for; functions that are missing are passed over, and the first error is returned.
-func TestHandler(t *testing.T) {
+func TestHandlerPassesBatchesOn(t *testing.T) {
 	ticks := []feed.Tick{{Seq: 41}}
 	report := &Report{}
 	batches := map[string]*Batch{

@@ -18,7 +18,7 @@ import (
 // Scripts of the line: each line is a message of the publisher, or "connect" or "lost"; after the arrow are the application's
 // batches. Sessions are A, and its children B and C; "welcome START HEAD REASON LINEAGE [tail:SEQ]" and "session NEXT
 // LINEAGE" name them as A, AB45 (B from 45 on), and so on.
-func TestLine(t *testing.T) {
+func TestLineFollowsItsScripts(t *testing.T) {
 	for _, test := range []struct {
 		name, script, ledger string
 	}{

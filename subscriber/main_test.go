@@ -47,7 +47,7 @@ func TestReportForms(t *testing.T) {
 }
 
 // One event per change of state; what the publisher says is a value, never a message or a key. The token is nowhere.
-func TestLog(t *testing.T) {
+func TestLogHasOneEventPerChange(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		var log bytes.Buffer
 		cfg.Logger, cfg.Token = zerolog.New(&log), "s3cret"
@@ -78,7 +78,7 @@ func TestLog(t *testing.T) {
 }
 
 // Without Config.Dial an address is host:port, host, or unix:PATH.
-func TestDial(t *testing.T) {
+func TestDialAddsTheDefaultPort(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	for _, network := range []string{"tcp", "unix"} {
 		at := map[string]string{"tcp": "localhost:0", "unix": path}[network]

@@ -52,7 +52,7 @@ func (k *keeper) Packet(raw []byte) error {
 
 // A recorder gets every packet verbatim, after the state before it and before the handler gets its ticks. Begin is called
 // whenever a reader of the recording must know about a change of the line.
-func TestRecorder(t *testing.T) {
+func TestRecorderGetsEveryPacket(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		var sent [][]byte
 		stop := publish(network, "pub:1", func(p *peer) {

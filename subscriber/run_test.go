@@ -141,7 +141,7 @@ func TestDuplicatesAreDropped(t *testing.T) {
 }
 
 // A publisher that sends nothing for two intervals is stale, and after three it is dead, even if TCP reports no error.
-func TestSilence(t *testing.T) {
+func TestSilenceIsStaleThenDead(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		var bye *codec.Goodbye
 		stop := publish(network, "pub:1", func(p *peer) {
@@ -195,7 +195,7 @@ func TestQuietMarket(t *testing.T) {
 
 // A refusal or goodbye ends Run if its retry is false, whatever its code is. Others are retried, but not before the time
 // that the publisher asked for.
-func TestRefusals(t *testing.T) {
+func TestRefusalsForGoodEndRun(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		farewell codec.Message
@@ -282,7 +282,7 @@ func TestNoWelcome(t *testing.T) {
 }
 
 // If the lineages fork below the position, the numbers after the fork are disowned before the snapshot and any tick of the child.
-func TestRewound(t *testing.T) {
+func TestRewoundNumbersAreDisowned(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		seedB := codec.LineSeed(sessionB, nil)
 		stop := publish(network, "pub:1", func(p *peer) {
@@ -536,7 +536,7 @@ func TestSlowHandler(t *testing.T) {
 }
 
 // Pulses report the application's position, with the clock of the last heartbeat. At the end of the session one is sent at once.
-func TestPulses(t *testing.T) {
+func TestPulsesReportThePosition(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		var atEnd, later codec.Pulse
 		stop := publish(network, "pub:1", func(p *peer) {
@@ -559,7 +559,7 @@ func TestPulses(t *testing.T) {
 
 // Ticks yields only ticks. Leaving the loop ends the connection; the next loop continues after the ticks used, even in the
 // middle of a batch. The error is the last element.
-func TestTicks(t *testing.T) {
+func TestTicksYieldsOnlyTicks(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		stop := publish(network, "pub:1", beginning(6), func(p *peer) {
 			p.send(message(welcomeA(2, 6, codec.StartedResumed)), snapshot(seedA(), p.hello.Position.Next, codec.ScopeAll), ticksA(2, 6))
@@ -590,7 +590,7 @@ func TestTicks(t *testing.T) {
 }
 
 // Run returns the cause of the context, even while a dial hangs or between attempts.
-func TestCancel(t *testing.T) {
+func TestCancelReturnsTheCause(t *testing.T) {
 	for name, mode := range map[string]netsim.DialMode{"while dialling": netsim.Hang, "between attempts": netsim.Refuse} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
@@ -605,7 +605,7 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-func TestConfig(t *testing.T) {
+func TestConfigOutOfBoundsIsRefused(t *testing.T) {
 	for _, test := range []struct {
 		cfg  Config
 		want string

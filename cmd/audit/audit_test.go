@@ -10,7 +10,7 @@ import (
 )
 
 // Every field of a tick except its number changes the hash, also a field that is added later.
-func TestHash(t *testing.T) {
+func TestHashCoversEveryFieldExceptTheNumber(t *testing.T) {
 	full := func() *feed.Tick {
 		return &feed.Tick{Kind: feed.KindDefinition, Extra: &feed.Extra{Definition: &feed.Definition{Symbol: "A"}}}
 	}

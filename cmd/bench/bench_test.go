@@ -21,7 +21,7 @@ import (
 )
 
 // The median is the middle of the runs, whatever their order, and the runs stay as they were.
-func TestSpread(t *testing.T) {
+func TestSpreadHasTheMedianOfUnsortedRuns(t *testing.T) {
 	assert.Nil(t, NewSpread(nil))
 	assert.Equal(t, &Spread{Median: 7, Min: 7, Max: 7, Runs: []float64{7}}, NewSpread([]float64{7}))
 	assert.Equal(t, &Spread{Median: 2, Min: 1, Max: 9, Runs: []float64{9, 1, 2}}, NewSpread([]float64{9, 1, 2}))
@@ -29,14 +29,14 @@ func TestSpread(t *testing.T) {
 }
 
 // A ratio is computed within one run; without a divisor there is no ratio.
-func TestRatios(t *testing.T) {
+func TestRatiosAreWithinOneRun(t *testing.T) {
 	assert.Equal(t, []float64{0.5, 2}, ratios([]float64{1, 4}, []float64{2, 2}))
 	assert.Equal(t, []float64{2}, ratios([]float64{1, 4}, []float64{0, 2}))
 	assert.Empty(t, ratios([]float64{1}, nil))
 }
 
 // A quantile is a measured value: the smallest that enough values do not exceed.
-func TestQuantile(t *testing.T) {
+func TestQuantileIsAMeasuredValue(t *testing.T) {
 	assert.Equal(t, 0, quantile([]int{}, 0.5))
 	values := []int{5, 1, 4, 2, 3}
 	assert.Equal(t, 3, quantile(values, 0.5))
@@ -47,7 +47,7 @@ func TestQuantile(t *testing.T) {
 }
 
 // A figure meets its target at the bound, and is judged by the ratio if the target says so.
-func TestTarget(t *testing.T) {
+func TestTargetIsMetAtItsBound(t *testing.T) {
 	for _, c := range []struct {
 		target   *Target
 		measured float64
@@ -69,7 +69,7 @@ func TestTarget(t *testing.T) {
 	}
 }
 
-func TestText(t *testing.T) {
+func TestTextOfAFigureIsARow(t *testing.T) {
 	yes := true
 	f := &Figure{
 		Scenario: "throughput", Name: "100 ticks a call", Unit: TicksPerSecond, Against: "raw TCP",
@@ -144,7 +144,7 @@ func TestFixedWidth(t *testing.T) {
 }
 
 // A schedule is absolute: every tick of the duration is published, and none early.
-func TestPaced(t *testing.T) {
+func TestPacedTicksAreNeverEarly(t *testing.T) {
 	n := 0
 	_, err := paced(t.Context(), pacedArgs{Rate: 10_000, Duration: 20 * time.Millisecond}, func(due time.Time) error {
 		n++
@@ -179,7 +179,7 @@ func command(role string) *exec.Cmd {
 
 // A child's error reaches the caller with the child's operation, and so does its output when it dies; no call
 // outlives its context.
-func TestPeer(t *testing.T) {
+func TestPeerReportsErrorsOfItsChild(t *testing.T) {
 	p, err := startPeer("nobody", command("nobody"))
 	require.NoError(t, err)
 	defer p.kill()

@@ -13,7 +13,7 @@ import (
 )
 
 // A recovery counts once it has its first tick and is live, whichever comes first; a second loss before that belongs to it.
-func TestRecovery(t *testing.T) {
+func TestRecoveryCountsOnceItIsLive(t *testing.T) {
 	lost := &subscriber.Batch{Change: &subscriber.Change{State: subscriber.Disconnected, Err: assert.AnError}}
 	live := &subscriber.Batch{Change: &subscriber.Change{State: subscriber.Live, Report: &subscriber.Report{Attempts: 1}}}
 	tick := &subscriber.Batch{Ticks: make([]feed.Tick, 1)}

@@ -69,7 +69,7 @@ func TestLineWriter(t *testing.T) {
 }
 
 // Names in braces that are no placeholders are refused; braces of shells and programs are left alone.
-func TestUnknown(t *testing.T) {
+func TestUnknownPlaceholdersAreRefused(t *testing.T) {
 	for arg, want := range map[string]string{
 		"{addr}": "", "--from={from},{state-file}": "", "${HOME}/{addr}": "", "{}": "", `{"a":1}`: "", "{ print }": "", "a{1,2}": "",
 		"{state_file}": "{state_file}", "--x={bogus}": "{bogus}", "{addr} {Addr}": "{Addr}", "{listen}": "{listen}",

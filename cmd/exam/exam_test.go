@@ -25,7 +25,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // Each case has a chapter, a sentence, and a section that PROTOCOL.md has.
-func TestCases(t *testing.T) {
+func TestCasesNameTheirChapterAndSection(t *testing.T) {
 	text, err := os.ReadFile("../../codec/PROTOCOL.md")
 	require.NoError(t, err)
 	headings := map[string]bool{}
@@ -361,7 +361,7 @@ func (f *forger) sit(ctx context.Context, o Orders) error {
 }
 
 // The exam also judges the messages that a client sends, and a client that does not end fails.
-func TestRun(t *testing.T) {
+func TestRunJudgesMessagesOfTheClient(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		id     string
@@ -508,7 +508,7 @@ func TestCommandArguments(t *testing.T) {
 }
 
 // A client that the exam cannot start names the case as its token; without one the cases come in order.
-func TestServer(t *testing.T) {
+func TestServerTakesTheCaseFromTheToken(t *testing.T) {
 	cases, err := Select(Cases(), []string{"account-rewound", "good-plain"})
 	require.NoError(t, err)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -30,7 +30,7 @@ func (b *book) put(seq uint64, i int, publish int64, full bool) string {
 }
 
 // The book finds contradictions between what was given to a publisher and what it sent, and between what it sent on different lines.
-func TestBook(t *testing.T) {
+func TestBookFindsContradictions(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		sends func(b *book) string

@@ -30,7 +30,7 @@ func access(site ops.Site) (h http.Handler, happened *int) {
 
 // A site with a token lets nobody without it have an effect or take a profile; what only reads stays open, unless the site is
 // guarded: then only what tells of the health without naming anyone does (PROMISES.md, 26, 27).
-func TestToken(t *testing.T) { synctest.Test(t, testToken) } // a wrong token is answered late
+func TestTokenGuardsEffects(t *testing.T) { synctest.Test(t, testToken) } // a wrong token is answered late
 
 func testToken(t *testing.T) {
 	open, opened := access(ops.Site{Token: "s3cret"})
@@ -86,7 +86,7 @@ func testToken(t *testing.T) {
 
 // A site that other machines can reach is there under its names and its addresses, and not under a name that a web page could have
 // given to its address.
-func TestHosts(t *testing.T) {
+func TestHostsThatAPageCouldNameAreRefused(t *testing.T) {
 	beyond, _ := access(ops.Site{Token: "s3cret", Hosts: []string{"feed.example", ""}})
 	local, _ := access(ops.Site{Token: "s3cret"})
 	for host, want := range map[string][2]int{
@@ -105,7 +105,7 @@ func TestHosts(t *testing.T) {
 
 // A client speaks HTTPS with the token, and says what is wrong with the certificate, with the token, and if one side speaks plain
 // HTTP.
-func TestHTTPS(t *testing.T) {
+func TestHTTPSErrorsSayWhatIsWrong(t *testing.T) {
 	a := certstest.NewAuthority("here")
 	cfg := &tls.Config{Certificates: []tls.Certificate{a.Issue(certstest.Want{Names: []string{"127.0.0.1"}}).TLS}}
 	h, happened := access(ops.Site{Token: "s3cret", Hosts: []string{"feed.example"}})

@@ -48,7 +48,7 @@ func seriesOf(text string) map[string][]string {
 
 // The metrics of each command follow the conventions of Prometheus, and without ?detail=1 there are few, none of which has a
 // label that a peer chooses.
-func TestMetrics(t *testing.T) {
+func TestMetricsFollowTheConventions(t *testing.T) {
 	w := newWorld(t)
 	for command := range w.sites {
 		few, all := w.scrape(t, command, ""), w.scrape(t, command, "?detail=1")
@@ -245,7 +245,7 @@ func TestPublisherIsReadyWhileTheHeadMoves(t *testing.T) {
 }
 
 // A failed check gives the status 503, and shows in the metrics.
-func TestReadyz(t *testing.T) {
+func TestReadyzFailsWithACheck(t *testing.T) {
 	w := newWorld(t)
 	for command := range w.sites {
 		r := w.ask(command, "GET", "/readyz", "")
@@ -277,7 +277,7 @@ func newFiles(t *testing.T) (ops.Files, string) {
 }
 
 // New files that cannot be used are in the metrics, and the command stays ready. Once the certificate in force has expired, it is not.
-func TestFiles(t *testing.T) {
+func TestFilesThatCannotBeUsedAreInTheMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		now := time.Now()
 		files, dir := newFiles(t)
@@ -302,7 +302,7 @@ func TestFiles(t *testing.T) {
 }
 
 // Connections are sorted and limited as the request says, those that are furthest behind first.
-func TestConnz(t *testing.T) {
+func TestConnzIsSortedAndLimited(t *testing.T) {
 	at := func(s int) *time.Time { t := time.Unix(int64(s), 0); return &t }
 	site := ops.Site{Command: "test", Conns: func() []ops.Conn {
 		return []ops.Conn{

@@ -68,7 +68,7 @@ func TestMarkupOfPeersIsText(t *testing.T) {
 }
 
 // Text is for people, JSON for programs, and a request says which it wants.
-func TestFormats(t *testing.T) {
+func TestFormatsAreAsTheRequestSays(t *testing.T) {
 	w := newWorld(t)
 	for _, c := range []struct{ path, accept, media string }{
 		{"/readyz", "", "application/json"},
@@ -277,7 +277,7 @@ func TestServerBounds(t *testing.T) {
 }
 
 // A client of the server reports what is not there, and does not take another server for a tickfeed command.
-func TestAsk(t *testing.T) {
+func TestAskReportsWhatIsNotThere(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	foreign := &http.Server{Handler: http.RedirectHandler("http://evil.example/", http.StatusFound)}

@@ -314,7 +314,7 @@ func (a *address) dial(ctx context.Context, _ string) (net.Conn, error) {
 }
 
 // The auditor finds what it is there to find.
-func TestAuditor(t *testing.T) {
+func TestAuditorFindsWrongAccounts(t *testing.T) {
 	quote := func(seq uint64, bid int64) feed.Tick {
 		tick := feed.Quote{Bid: bid, BidSize: 100, Ask: bid + 1, AskSize: 100}.Tick(0, 1)
 		tick.Seq = seq

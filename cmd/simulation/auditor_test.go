@@ -150,7 +150,7 @@ func TestWitnessJudgesLedger(t *testing.T) {
 }
 
 // The auditor's own sets of numbers agree with what they mean, number by number.
-func TestRanges(t *testing.T) {
+func TestRangesAreSetsOfNumbers(t *testing.T) {
 	set := func(bits uint) (rs []feed.Range) {
 		for i := range uint64(8) {
 			if bits>>i&1 != 0 {

@@ -58,7 +58,7 @@ func scratch(t *testing.T) string {
 
 // No tick comes twice, none out of order, and every number is accounted for, over any sequence of faults (PROMISES.md,
 // 9, 23 and 29). Seeds that have failed before come first.
-func TestSimulation(t *testing.T) {
+func TestSimulationAccountsForEveryNumber(t *testing.T) {
 	alone(t)
 	defer debug.SetGCPercent(debug.SetGCPercent(800)) // what is alive is small, and made anew each second
 	runtime.GC()                                      // 800 % of that, not of what other tests left
@@ -100,7 +100,7 @@ func TestSimulation(t *testing.T) {
 					return true
 				}
 			}
-			fail(t, err, "seed %d, which later runs simulate first; replay with: go test ./cmd/simulation -run TestSimulation -simulation.seed %d", seed, seed)
+			fail(t, err, "seed %d, which later runs simulate first; replay with: go test ./cmd/simulation -run TestSimulationAccountsForEveryNumber -simulation.seed %d", seed, seed)
 		}
 		total.Faults.Add(&o.Faults)
 		total.States.Add(&o.States)

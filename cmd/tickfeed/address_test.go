@@ -55,7 +55,7 @@ func TestDefaultPort(t *testing.T) {
 }
 
 // A start that lies ahead is refused, a time as a number is; a time before 1970 is one before everything.
-func TestFrom(t *testing.T) {
+func TestFromRefusesTheFuture(t *testing.T) {
 	now := time.Date(2026, 1, 5, 14, 30, 0, 0, time.UTC)
 	for from, want := range map[string]uint64{
 		"time:2026-01-05T14:30:30Z": uint64(now.Add(30 * time.Second).UnixNano()), "time:1767623400000000001": 1_767_623_400_000_000_001,
@@ -84,7 +84,7 @@ func TestFrom(t *testing.T) {
 }
 
 // Blanks around patterns are no part of them, and a pattern that matches nothing is reported once it is known.
-func TestSymbols(t *testing.T) {
+func TestSymbolsThatMatchNothingAreReported(t *testing.T) {
 	f, err := symbolFilter([]string{"AAPL", " MSFT", "ES* "})
 	require.NoError(t, err)
 	assert.Equal(t, codec.Filter{"AAPL", "ES*", "MSFT"}, f)

@@ -11,7 +11,7 @@ import (
 )
 
 // The auditor finds each kind of wrong account.
-func TestAuditor(t *testing.T) {
+func TestAuditorFindsEachWrongAccount(t *testing.T) {
 	const a, b = feed.SessionID(0xa), feed.SessionID(0xb)
 	lineage := feed.Lineage{{ID: a, First: 1}, {ID: b, First: 3}}
 	tick := func(seq uint64) feed.Tick {
@@ -122,7 +122,7 @@ func TestAuditor(t *testing.T) {
 	})
 }
 
-func TestOrder(t *testing.T) {
+func TestOrderCountsRepeatedTicks(t *testing.T) {
 	var o order
 	o.check(1, []feed.Tick{{Seq: 1}, {Seq: 2}})
 	o.check(2, []feed.Tick{{Seq: 2}, {Seq: 3}})

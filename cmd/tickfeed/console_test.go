@@ -7,7 +7,7 @@ import (
 )
 
 // The bytes of a terminal are read as keys: arrows in both of their forms, alone or among others. Bytes that are no key give none.
-func TestKeys(t *testing.T) {
+func TestKeysAreReadFromBytes(t *testing.T) {
 	for sent, want := range map[string][]keyPress{
 		" s+=-,.q\x03":       {pressPause, pressStep, pressFaster, pressFaster, pressSlower, pressBack, pressForward, pressQuit, pressInterrupt},
 		"\x1b[C\x1b[D":       {pressForward, pressBack},

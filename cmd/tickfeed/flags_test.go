@@ -29,7 +29,7 @@ func publishFlags(t *testing.T, config string, environ []string, args ...string)
 }
 
 // A flag wins over the environment, the environment over the file.
-func TestPrecedence(t *testing.T) {
+func TestPrecedenceIsFlagEnvironmentFile(t *testing.T) {
 	const config = "log-level: debug\npublish:\n  rate: 1k\n  depth: 3\n  seed: 7\n  listen: [\"a:1\", \"unix:b\"]\n  heartbeat: 2s\n"
 	cmd, err := publishFlags(t, config, []string{"TICKFEED_RATE=2k", "TICKFEED_DEPTH=4", "TICKFEED_SYNC=", "TICKFEED_PORT=tcp://x"}, "--rate", "3k")
 	require.NoError(t, err)
@@ -73,7 +73,7 @@ func TestConfigIsStrict(t *testing.T) {
 	assert.NoError(t, err, "another command's section")
 }
 
-func TestToken(t *testing.T) {
+func TestTokenComesFromFileOrEnvironment(t *testing.T) {
 	t.Setenv("TICKFEED_TOKEN", "from-env")
 	got, err := token(t.Context(), "")
 	require.NoError(t, err)
@@ -109,7 +109,7 @@ func TestReadSmall(t *testing.T) {
 
 // A variable that begins with TICKFEED_ and is no setting of any command is reported, with the one that may be meant. Those that
 // container platforms invent for a service called tickfeed are not.
-func TestStrangers(t *testing.T) {
+func TestStrangersAmongVariablesAreReported(t *testing.T) {
 	root := (&program{}).command()
 	assert.Equal(t, []string{"TICKFEED_LISTENS (TICKFEED_LISTEN?)", "TICKFEED_NONSENSE", "TICKFEED_RATEE (TICKFEED_RATE?)"},
 		strangers(root, []string{"PATH=/bin", "TICKFEED_RATEE=5", "TICKFEED_RATE=5", "TICKFEED_TOKEN=x", "TICKFEED_NONSENSE=", "TICKFEED_LISTENS=a",

@@ -28,7 +28,7 @@ import (
 
 // The first signal cancels. If the process has not ended 700 ms later it says what it waits for. What comes within a second of it
 // is the same Ctrl-C; what comes later ends the process, which says what was not saved and has not been paid since.
-func TestInterrupts(t *testing.T) {
+func TestInterruptsCancelAndThenEnd(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		after []time.Duration // of each signal, after the one before
@@ -262,7 +262,7 @@ func servedWithoutTail(t *testing.T) *served {
 
 // A service that SIGTERM or SIGHUP stops, and that saves everything, is done; if ticks were lost, exit code 3 says so all the same.
 // Ctrl-C is exit code 130.
-func TestSignals(t *testing.T) {
+func TestSignalsHaveExitCodes(t *testing.T) {
 	t.Parallel()
 	pub := servedQuotes(t, 10)
 	lossy := servedWithoutTail(t)
@@ -288,7 +288,7 @@ func TestSignals(t *testing.T) {
 					continue
 				}
 				if signal == syscall.SIGHUP && name == "publish" {
-					continue // see TestHangup
+					continue // see TestHangupEndsAPublisherWithATerminal
 				}
 				c := startCommand(t, dir, test.args...)
 				c.says(t, test.says)

@@ -111,7 +111,7 @@ func sequence(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-func TestPrintable(t *testing.T) {
+func TestPrintableEscapesControlCharacters(t *testing.T) {
 	assert.Equal(t, "héllo\nyou", printable("héllo\nyou"))
 	assert.Equal(t, `a\u001b[31mb\u0007`, printable("a\x1b[31mb\a"))
 	assert.Equal(t, `a\x9b31mb\u009b31mc`, printable("a\x9b31mb\u009b31mc"), "C1, as bytes and as UTF-8")

@@ -160,7 +160,7 @@ func TestImportFlags(t *testing.T) {
 }
 
 // The ticks of an import are counted as they go.
-func TestCounted(t *testing.T) {
+func TestCountedTicksAreThoseOfTheImport(t *testing.T) {
 	var i importing
 	src := counted{&fixed{ticks: make([]feed.Tick, 5)}, &i.ticks}
 	drain(t, src)

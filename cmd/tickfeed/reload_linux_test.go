@@ -92,7 +92,7 @@ func TestServiceManager(t *testing.T) {
 }
 
 // control reload says what is in force, or why new files cannot be used; what was in force then stays.
-func TestReload(t *testing.T) {
+func TestReloadSaysWhatIsInForce(t *testing.T) {
 	dir, a := t.TempDir(), certstest.NewAuthority("here")
 	a.Issue(certstest.Want{Names: []string{"localhost"}}).Write(dir, "feed")
 	certstest.WriteFile(dir, "ca.pem", a.PEM)
@@ -126,7 +126,7 @@ func TestReloadOfNothing(t *testing.T) {
 }
 
 // SIGHUP ends a publisher that has a terminal, because the terminal is gone.
-func TestHangup(t *testing.T) {
+func TestHangupEndsAPublisherWithATerminal(t *testing.T) {
 	if osignal.Ignored(syscall.SIGHUP) {
 		t.Skip("the tests run under nohup, and so do the commands")
 	}
@@ -142,7 +142,7 @@ func TestHangup(t *testing.T) {
 
 // A publisher lives as long as its ticks reach the journal and the simulated market moves, unless the disk takes nothing. Files may
 // be quiet.
-func TestLives(t *testing.T) {
+func TestLivesAsLongAsTicksReachTheJournal(t *testing.T) {
 	var full atomic.Bool
 	disk := &memfs.FS{Fault: func(op memfs.Op) (int, error) {
 		if full.Load() && op.Kind == memfs.Write {

@@ -72,7 +72,7 @@ func newDirector(t *testing.T, faults *faultLab) (d *director, play func()) {
 }
 
 // A line is an event, which happens at once, a rule, list, remove or trigger.
-func TestDirector(t *testing.T) {
+func TestDirectorObeysLines(t *testing.T) {
 	d, play := newDirector(t, nil)
 	for _, c := range []struct{ line, want string }{
 		{"", "<nil>"},

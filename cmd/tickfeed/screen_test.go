@@ -52,7 +52,7 @@ func TestColourFlag(t *testing.T) {
 }
 
 // Characters of East Asia take two columns, and combining ones none.
-func TestCells(t *testing.T) {
+func TestCellsOfWideCharactersAreTwo(t *testing.T) {
 	for text, want := range map[string]int{"": 0, "abc": 3, "é": 1, "e\u0301": 1, "日経": 4, "한": 2, "😀": 2, "▁█": 2, "← → ": 4, "ｘ": 2} {
 		assert.Equal(t, want, cells(text), text)
 	}

@@ -16,7 +16,7 @@ import (
 
 // Files with secrets that others can read, and users who have expired, are warned about at the start, by --check and by control
 // reload, with what to do.
-func TestWarnings(t *testing.T) {
+func TestWarningsOfSecretsThatOthersCanRead(t *testing.T) {
 	t.Parallel()
 	dir, a := t.TempDir(), certstest.NewAuthority("here")
 	a.Issue(certstest.Want{Names: []string{"localhost"}}).Write(dir, "feed")

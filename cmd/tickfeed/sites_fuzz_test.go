@@ -125,7 +125,7 @@ var bodies = map[string][]string{
 }
 
 // Each path that has an effect has an example.
-func TestBodies(t *testing.T) {
+func TestBodiesHaveAnExampleForEachPath(t *testing.T) {
 	s := newSites(t)
 	for command := range s.byCommand {
 		for path, effect := range pathsOf(t, s.handler(command, httpOptions{addr: "localhost:8427"})) {

@@ -16,7 +16,7 @@ import (
 	"tickfeed/feed"
 )
 
-// These tests are about an older and a newer tickfeed that meet, over a connection or through a file. TestV1 is about the files
+// These tests are about an older and a newer tickfeed that meet, over a connection or through a file. TestV1FilesAreReadForEver is about the files
 // of older ones, and PROTOCOL.md, "Versions", about what may grow within a version.
 
 // later is a version of the format that this program does not know.

@@ -25,7 +25,7 @@ var updateStreams = flag.Bool("update", false, "write the lines beside testdata/
 
 // The command prints of each stream of testdata what stands beside it, whether its bytes come together or one by one, and says
 // the hello that the stream answers. CLIENT.md, "Streams to test with".
-func TestStreams(t *testing.T) {
+func TestStreamsPrintWhatStandsBesideThem(t *testing.T) {
 	files, err := filepath.Glob("../../testdata/streams/*.msgpack")
 	require.NoError(t, err)
 	require.NotEmpty(t, files)

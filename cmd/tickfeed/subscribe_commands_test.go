@@ -51,7 +51,7 @@ func TestParseCommand(t *testing.T) {
 
 // Commands are obeyed in order. What is wrong is reported and changes nothing, what is there already is said to be, and the end
 // of the input ends nothing.
-func TestCommands(t *testing.T) {
+func TestCommandsAreObeyedInOrder(t *testing.T) {
 	var said, set []string
 	p := &program{stdin: strings.NewReader("symbols A\n\nsymbols A\nnonsense\nsymbols REFUSED\nsymbols A\n  \nsymbols B")}
 	done := make(chan struct{})

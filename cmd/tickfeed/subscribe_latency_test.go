@@ -109,7 +109,7 @@ func TestMeterAllocatesNothing(t *testing.T) {
 
 // Ticks are timed from when their line was live for the first time, through outages as well, and not in a session that is a
 // replay.
-func TestTimer(t *testing.T) {
+func TestTimerStartsWhenALineIsLive(t *testing.T) {
 	modes := map[feed.SessionID]codec.Mode{1: codec.ModeLive, 2: codec.ModeReplay, 3: codec.ModeSimulation}
 	var timer timer
 	of := func(session feed.SessionID) timing {
@@ -124,7 +124,7 @@ func TestTimer(t *testing.T) {
 
 // The file of --hdr is one that the plotter of HdrHistogram reads: lines of four numbers, of which it takes the value and
 // 1/(1-percentile), and others that begin with # or have fewer words.
-func TestHgrm(t *testing.T) {
+func TestHgrmIsReadByThePlotter(t *testing.T) {
 	l := newLatency()
 	for i := range 1000 {
 		l.record(time.Duration(i+1)*time.Microsecond, 1)

@@ -19,7 +19,7 @@ import (
 )
 
 // A line is behind the newest number that any line of its lineage knows of.
-func TestLag(t *testing.T) {
+func TestLagIsToTheNewestKnownNumber(t *testing.T) {
 	const parent, child, other = 1, 2, 3
 	lineages := map[feed.SessionID]feed.Lineage{
 		parent: {{ID: parent, First: 1}},
@@ -165,7 +165,7 @@ all connections
 }
 
 // A crowd reports what happened to its lines in one sentence for each kind, and only once.
-func TestCrowd(t *testing.T) {
+func TestCrowdReportsEachKindOnce(t *testing.T) {
 	var said []string
 	say := func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }
 	w := newCrowd(say, 0)
@@ -207,7 +207,7 @@ func TestCrowd(t *testing.T) {
 
 // A connection counts as down at the end only if it was neither live nor at the end of the source since it was cut, also if
 // the end of the source is what ends the run.
-func TestAway(t *testing.T) {
+func TestAwayConnectionsCountAsDown(t *testing.T) {
 	joined := 0
 	l := &loadLine{recv: receiver{crowd: &crowd{}, untilEnd: true}, joined: func() { joined++ }}
 	handle := func(c subscriber.Change) error { return l.handle(&subscriber.Batch{Change: &c}) }

@@ -16,7 +16,7 @@ import (
 
 // Recorded trades, published at full speed and received as JSON, add up to what an
 // independent decoder found in the file.
-func TestTAQ(t *testing.T) {
+func TestTAQTradesAddUp(t *testing.T) {
 	const file = "taq/ETF_AAA_BBB_trades_2014-09-17.csv.gz"
 	dir := recordedData(t)
 	want := recorded.Expected[recorded.TAQ](t, dir, file)

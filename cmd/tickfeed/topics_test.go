@@ -64,7 +64,7 @@ func TestHelpWidth(t *testing.T) {
 	}
 }
 
-func TestWrap(t *testing.T) {
+func TestWrapBreaksBetweenWords(t *testing.T) {
 	assert.Equal(t, "one two\n  three", wrap("one two three", 9, "  "))
 	assert.Equal(t, "  one\n  two", wrap("  one two", 6, "  "))
 	assert.Equal(t, "0123456789 a", wrap("0123456789 a", 12, ""))

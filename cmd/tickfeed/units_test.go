@@ -14,7 +14,7 @@ import (
 	"tickfeed/subscriber"
 )
 
-func TestRate(t *testing.T) {
+func TestRateHasUnits(t *testing.T) {
 	for text, want := range map[string]float64{"1": 1, "0.5": 0.5, "10k": 1e4, "2.5M": 2.5e6, "1e6": 1e6, "max": math.Inf(1)} {
 		var r rate
 		require.NoError(t, r.Set(text), text)
@@ -25,7 +25,7 @@ func TestRate(t *testing.T) {
 	}
 }
 
-func TestCount(t *testing.T) {
+func TestCountHasUnits(t *testing.T) {
 	for text, want := range map[string]uint64{"0": 0, "12": 12, "10k": 1e4, "2.5M": 2.5e6, "1e3": 1000, "9223372036854775807": 1<<63 - 1} {
 		var n uint64
 		require.NoError(t, count[uint64]{&n}.Set(text), text)
@@ -37,7 +37,7 @@ func TestCount(t *testing.T) {
 	}
 }
 
-func TestBytes(t *testing.T) {
+func TestBytesHaveUnits(t *testing.T) {
 	for text, want := range map[string]int64{"0": 0, "4096": 4096, "64MB": 64e6, "64mb": 64e6, "1.5KiB": 1536, "10 GB": 10e9, "7B": 7} {
 		got, err := parseBytes(text)
 		require.NoError(t, err, text)
@@ -49,7 +49,7 @@ func TestBytes(t *testing.T) {
 	}
 }
 
-func TestRetention(t *testing.T) {
+func TestRetentionIsASizeAnAgeOrBoth(t *testing.T) {
 	for text, want := range map[string]retention{
 		"10GB": {bytes: 10e9}, "24h": {age: 24 * time.Hour}, "24h,10GB": {10e9, 24 * time.Hour},
 	} {

@@ -18,7 +18,7 @@ import (
 
 // user add makes a token that publish --users admits. A subscriber is sent what its user may see, follows the file when it changes,
 // and ends for good when the user is removed.
-func TestUsers(t *testing.T) {
+func TestUsersSeeWhatTheirFileSays(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "users.yml")

@@ -25,7 +25,7 @@ import (
 	"tickfeed/subscriber"
 )
 
-var updateV1 = flag.Bool("v1.update", false, "make the files of testdata/v1 again; TestV1 then says which of its values are others")
+var updateV1 = flag.Bool("v1.update", false, "make the files of testdata/v1 again; TestV1FilesAreReadForEver then says which of its values are others")
 
 // v1 is the directory of files that version 1 has written. Users have such files: every later version must read them.
 const v1 = "../../testdata/v1"
@@ -46,8 +46,8 @@ const (
 // Every file that version 1 has written is read for ever, and says the same: the recording, plain, compressed and as text; the
 // journal; the position; the ledger. To make the files again, which only a new version of a format should need:
 //
-//	go test ./cmd/tickfeed -run 'TestV1$' -v1.update
-func TestV1(t *testing.T) {
+//	go test ./cmd/tickfeed -run 'TestV1FilesAreReadForEver$' -v1.update
+func TestV1FilesAreReadForEver(t *testing.T) {
 	if *updateV1 {
 		makeV1(t)
 	}

@@ -119,7 +119,7 @@ func TestExpiredPairIsNotTaken(t *testing.T) {
 
 // Check returns the certificate in force, why that is not the one in the files, and as often as it is asked. Clients refuse the
 // certificate in force once it has expired.
-func TestCheck(t *testing.T) {
+func TestCheckReportsTheCertificateInForce(t *testing.T) {
 	dir, a := t.TempDir(), certstest.NewAuthority("one")
 	first, second := a.Issue(certstest.Want{Names: []string{"feed"}}), a.Issue(certstest.Want{Names: []string{"feed"}})
 	cert, key := first.Write(dir, "feed")
@@ -240,7 +240,7 @@ func TestBadFiles(t *testing.T) {
 }
 
 // A certificate that peers refuse because of its dates is in use, and is reported.
-func TestDates(t *testing.T) {
+func TestDatesThatPeersRefuseAreReported(t *testing.T) {
 	dir, a := t.TempDir(), certstest.NewAuthority("one")
 	for name, c := range map[string]struct {
 		want certstest.Want
@@ -265,7 +265,7 @@ func TestDates(t *testing.T) {
 }
 
 // A certificate has an identity if it is for exactly one name.
-func TestIdentity(t *testing.T) {
+func TestIdentityIsOneName(t *testing.T) {
 	a := certstest.NewAuthority("one")
 	for want, names := range map[string][]string{"desk": {"desk"}, "spiffe://x/desk": {"spiffe://x/desk"}, "10.1.2.3": {"10.1.2.3"}} {
 		got, ok := certs.Identity(a.Issue(certstest.Want{Names: names}).TLS.Leaf)

@@ -113,7 +113,7 @@ func summary(r *compare.Result) string {
 	return strings.Join(parts, "; ")
 }
 
-func TestPairs(t *testing.T) {
+func TestPairsAreComparedByNumber(t *testing.T) {
 	ends := compare.Facts{Ends: map[feed.SessionID]uint64{rootID: 3}}
 	for _, test := range []struct {
 		name    string
@@ -180,7 +180,7 @@ func TestPairs(t *testing.T) {
 }
 
 // The first differing ticks are listed with their texts, also those of a party that had to be sorted; instruments are counted.
-func TestFirst(t *testing.T) {
+func TestFirstDifferencesAreListed(t *testing.T) {
 	a, b := list{entries: entriesOf(t, "1 2m 3 4 5")}, list{entries: entriesOf(t, "5 4 2m! 1")}
 	for _, show := range []int{0, 1, 10} {
 		r, err := compare.Compare(t.Context(), a.party(), b.party(), compare.Config{Show: show})
@@ -195,7 +195,7 @@ func TestFirst(t *testing.T) {
 }
 
 // Random edits of a list of ticks are found exactly, whether the edited list is in order or not.
-func TestEdits(t *testing.T) {
+func TestEditsAreFoundExactly(t *testing.T) {
 	for seed := range uint64(400) {
 		rng := rand.New(rand.NewPCG(seed, 7))
 		n := uint64(1 + rng.IntN(60))
@@ -387,7 +387,7 @@ func FuzzLines(f *testing.F) {
 }
 
 // Nothing is kept of parties in order, however long they are.
-func TestBounded(t *testing.T) {
+func TestBoundedMemoryForPartiesInOrder(t *testing.T) {
 	long := func(skip uint64) compare.Party {
 		return compare.Party{Open: func() (compare.Stream, error) { return &longStream{skip: skip}, nil }}
 	}

@@ -117,7 +117,7 @@ func script(t *testing.T, words string) string {
 var differs = regexp.MustCompile("missing|before|after|lost|withheld|no session in common")
 
 // Numbers without a line count as not asked for only if the other lines and their totals say so.
-func TestRuns(t *testing.T) {
+func TestRunsWithoutALineAreNotAskedFor(t *testing.T) {
 	for _, test := range []struct{ name, a, b, want string }{
 		{"a right one", "1-10", "connected:1 1-10 left:10/9,0", "same 9"},
 		{"it counts what it printed", "1-10", "connected:1 1-4 6-10 left:10/7,0", "same 7; B missing [4, 6)"},

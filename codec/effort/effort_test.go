@@ -32,7 +32,7 @@ func setFull(t *testing.T, to bool) {
 }
 
 // A test that does less than all says so, once.
-func TestOf(t *testing.T) {
+func TestOfSaysWhatIsLeftOut(t *testing.T) {
 	for _, c := range []struct {
 		full         bool
 		want, stride int
@@ -54,7 +54,7 @@ func TestOf(t *testing.T) {
 }
 
 // A budget ends after its time, and not at all with -full.
-func TestBudget(t *testing.T) {
+func TestBudgetEndsAfterItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		setFull(t, false)
 		b := Within(2 * time.Second)
@@ -73,7 +73,7 @@ func TestBudget(t *testing.T) {
 }
 
 // A loop stops when its time has passed, and the least was done.
-func TestTimes(t *testing.T) {
+func TestTimesStopAfterTheLeast(t *testing.T) {
 	for _, c := range []struct {
 		full            bool
 		n, least, times int
@@ -100,7 +100,7 @@ func TestTimes(t *testing.T) {
 }
 
 // A bound in real time is judged with -full, on a machine whose timers fire in time.
-func TestJudge(t *testing.T) {
+func TestJudgeOnlyOnExactMachines(t *testing.T) {
 	for _, c := range []struct {
 		name       string
 		full       bool

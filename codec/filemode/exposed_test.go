@@ -16,7 +16,7 @@ import (
 )
 
 // A file with a secret that its group or everyone can read is warned about, with its name, its mode and what to do.
-func TestExposed(t *testing.T) {
+func TestExposedSecretsAreWarnedAbout(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
 	for mode, want := range map[fs.FileMode]string{

@@ -12,7 +12,7 @@ import (
 
 // Only the owner may access files unless another mode is set; users who may read a file may enter its
 // directory.
-func TestModes(t *testing.T) {
+func TestModesAreForTheOwnerOnly(t *testing.T) {
 	assert.Equal(t, fs.FileMode(0o600), filemode.File())
 	assert.Equal(t, fs.FileMode(0o700), filemode.Dir())
 	t.Cleanup(func() { require.NoError(t, filemode.Set(filemode.Default)) })
@@ -27,7 +27,7 @@ func TestModes(t *testing.T) {
 }
 
 // A mode is written in octal, as for chmod.
-func TestParse(t *testing.T) {
+func TestParseReadsOctal(t *testing.T) {
 	for _, s := range []string{"640", "0640"} {
 		m, err := filemode.Parse(s)
 		require.NoError(t, err)

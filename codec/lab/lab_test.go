@@ -265,7 +265,7 @@ func TestFaultsThatMeetNothing(t *testing.T) {
 
 // The same script, seed and session give the same faults at the same ticks, whatever the packets look like; another seed
 // gives others.
-func TestRepeatable(t *testing.T) {
+func TestRepeatableWithScriptSeedSession(t *testing.T) {
 	script := "with 0.3%: cut\nwith 0.2%: drop tick\nevery seq 777: cut rst\nat login 4: refuse busy retry 10ms"
 	type what struct {
 		Line       int
@@ -289,7 +289,7 @@ func TestRepeatable(t *testing.T) {
 }
 
 // A refusal for good ends the client, and a rule that never met anything is reported as such.
-func TestResults(t *testing.T) {
+func TestResultsNameRulesThatNeverMetAnything(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := try(t, "at login 1: refuse unauthorized for good\nat seq 10_000_000: cut\nfor nobody at seq 1: cut", 10, nil)
 		var refused *subscriber.RefusedError
@@ -318,7 +318,7 @@ func TestRulesAreSpentOnce(t *testing.T) {
 }
 
 // A packet is split before any number that it covers, also inside a skip, and both parts are sealed.
-func TestSplit(t *testing.T) {
+func TestSplitSealsBothParts(t *testing.T) {
 	const seed = 7
 	quote := func(bid int64) feed.Tick { return feed.Quote{Bid: bid, Ask: bid + 1}.Tick(0, bid) }
 	first, last := quote(1), quote(2)

@@ -42,7 +42,7 @@ func TestEveryCode(t *testing.T) {
 	}
 }
 
-func TestParse(t *testing.T) {
+func TestParseReadsEachForm(t *testing.T) {
 	s, err := Parse("x", []byte(`
 # a bad day
 seed 7
@@ -121,7 +121,7 @@ func TestParseErrors(t *testing.T) {
 }
 
 // A rule that can do nothing in this lab is refused with its line and column.
-func TestCheck(t *testing.T) {
+func TestCheckRefusesRulesThatDoNothing(t *testing.T) {
 	s, err := Parse("bad.lab", []byte("seed 1\nat seq 5: cut\nfor x at seq 6:  kill for 1s"))
 	require.NoError(t, err)
 	var refused *ScriptError

@@ -16,7 +16,7 @@ import (
 )
 
 // An event that is logged to a slog.Handler keeps its level, its message, and the order and types of its fields.
-func TestSlog(t *testing.T) {
+func TestSlogKeepsEvents(t *testing.T) {
 	var out bytes.Buffer
 	log := logto.Slog(slog.NewJSONHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug - 4}))
 	log = log.With().Str("component", "feed").Timestamp().Logger()

@@ -88,7 +88,7 @@ func TestAlarmsRingInOrder(t *testing.T) {
 }
 
 // A ring is a byte queue.
-func TestRing(t *testing.T) {
+func TestRingIsAByteQueue(t *testing.T) {
 	chance := rand.New(rand.NewPCG(1, 1))
 	var r ring
 	var want bytes.Buffer

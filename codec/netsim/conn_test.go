@@ -68,7 +68,7 @@ func TestConnIsANetConn(t *testing.T) {
 }
 
 // Close is an end of file after the last byte. The peer's writes fail once the close has had time to arrive.
-func TestClose(t *testing.T) {
+func TestCloseIsAnEndOfFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := netsim.New(1, netsim.Config{Conditions: netsim.Conditions{Latency: time.Millisecond}})
 		client, server := connect(t, network)
@@ -152,7 +152,7 @@ func TestCloseWrite(t *testing.T) {
 
 // A writer that is not read waits at the bound and continues when there is room. Nothing beyond the bound is
 // kept.
-func TestBackpressure(t *testing.T) {
+func TestBackpressureAtTheBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := netsim.New(1, netsim.Config{})
 		client, server := connect(t, network)
@@ -230,7 +230,7 @@ func TestTryWrite(t *testing.T) {
 
 // Deadlines fire in virtual time to the nanosecond, follow changes made while a call waits, and pass without
 // harm.
-func TestDeadlines(t *testing.T) {
+func TestDeadlinesFireInVirtualTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, server := connect(t, netsim.New(1, netsim.Config{Conditions: netsim.Conditions{Buffer: 100}}))
 		start := time.Now()

@@ -42,7 +42,7 @@ func numbered(n int) []byte {
 }
 
 // A reset fails both ends at once, waiting readers and writers included, and unread bytes are lost.
-func TestReset(t *testing.T) {
+func TestResetFailsBothEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := netsim.New(1, netsim.Config{Conditions: netsim.Conditions{Buffer: 100}})
 		client, server := connect(t, network)
@@ -213,7 +213,7 @@ func TestBlackHoleFreesWriter(t *testing.T) {
 
 // A stall withholds everything, then releases it, the end included; it is counted only if a reader waited for
 // it.
-func TestStall(t *testing.T) {
+func TestStallWithholdsAndReleases(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := netsim.New(1, netsim.Config{})
 		ln := listen(t, network, "pub:1")
@@ -305,7 +305,7 @@ func TestLatencyAndJitter(t *testing.T) {
 }
 
 // Bandwidth lets bytes arrive packet by packet, at its pace from end to end, and small writes queue behind each other.
-func TestBandwidth(t *testing.T) {
+func TestBandwidthPacesPackets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := netsim.New(1, netsim.Config{Conditions: netsim.Conditions{Bandwidth: 14600}})
 		client, server := connect(t, network)
@@ -338,7 +338,7 @@ func TestBandwidth(t *testing.T) {
 }
 
 // A flipped bit is one bit of the given byte, the same for the same seed.
-func TestFlip(t *testing.T) {
+func TestFlipIsOneBit(t *testing.T) {
 	flipped := func(seed uint64) (mask byte) {
 		network := netsim.New(seed, netsim.Config{})
 		client, server := connect(t, network)
@@ -407,7 +407,7 @@ func (s *shuffler) Pass(dst, p []byte) []byte {
 
 // A middlebox sees every byte once and in order, in pieces of any size, and decides what arrives; at the end it
 // releases the bytes that it kept.
-func TestMiddlebox(t *testing.T) {
+func TestMiddleboxSeesEveryByteOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := netsim.New(1, netsim.Config{Conditions: netsim.Conditions{Buffer: 64}})
 		network.OnConnect(func(l *netsim.Link) { l.Up.SetMiddlebox(&shuffler{}) })

@@ -53,7 +53,7 @@ func TestListenTakesTheName(t *testing.T) {
 }
 
 // Both ends know each other's names, and diallers differ in the number of the connection.
-func TestAddresses(t *testing.T) {
+func TestAddressesAreKnownAtBothEnds(t *testing.T) {
 	network := netsim.New(1, netsim.Config{})
 	ln := listen(t, network, "pub:1")
 	connectTo(t, network, ln)
@@ -188,7 +188,7 @@ func TestDialTakesARoundTrip(t *testing.T) {
 
 // A partition holds back everything, both ways, and nothing is lost after Heal. Other connections are not
 // affected.
-func TestPartition(t *testing.T) {
+func TestPartitionLosesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := netsim.New(1, netsim.Config{})
 		ln := listen(t, network, "pub:1")

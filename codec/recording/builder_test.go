@@ -305,7 +305,7 @@ func (s *listSource) Next(_ context.Context, batch []feed.Tick) (int, error) {
 func (s *listSource) Close() error { return nil }
 
 // Recognise detects a recording by its front, even if that is damaged, and nothing else.
-func TestRecognise(t *testing.T) {
+func TestRecogniseGoesByTheFront(t *testing.T) {
 	var f memory
 	b, err := NewBuilder(&f, rootHeader(1), nil)
 	require.NoError(t, err)

@@ -96,7 +96,7 @@ func TestMarketPlaces(t *testing.T) {
 
 // The times of a recording are found without reading all of it. A recording without event times has publish
 // times only.
-func TestSpan(t *testing.T) {
+func TestSpanIsFoundWithoutReadingAll(t *testing.T) {
 	span := func(lines string, clock recording.Clock) [2]string {
 		first, last, err := reader(t, fromText(t, lines)).Span(clock)
 		require.NoError(t, err)

@@ -205,7 +205,7 @@ func part(t testing.TB, from, to string) string {
 }
 
 // Joining parts that touch or overlap, in any order, gives the whole: at packets and inside them.
-func TestJoin(t *testing.T) {
+func TestJoinOfPartsIsTheWhole(t *testing.T) {
 	for _, cuts := range [][2]string{{"seq:4", "seq:4"}, {"seq:5", "seq:5"}, {"seq:8", "seq:8"}, {"seq:3", "seq:7"}, {"seq:5", "seq:6"}, {"seq:2", "seq:9"}} {
 		a, b := part(t, "", cuts[1]), part(t, cuts[0], "")
 		for _, parts := range [][]string{{a, b}, {b, a}, {a, b, a}} {
@@ -351,7 +351,7 @@ func merge(t testing.TB, parts ...string) (string, recording.MergeStats, error) 
 
 // Recordings of different lineages are merged by publish time with new numbers. An instrument in both becomes
 // one, even if they write its prices differently; holes stay holes.
-func TestMerge(t *testing.T) {
+func TestMergeNumbersByPublishTime(t *testing.T) {
 	a := `session lineage=a1:1
 packet 2026-03-02T14:30:00Z
   define #0 symbol=AAPL venue=XNAS price=-2

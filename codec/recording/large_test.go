@@ -16,11 +16,11 @@ import (
 	"tickfeed/codec"
 )
 
-var large = flag.Int64("large", 32<<20, "bytes of the recordings of TestLarge")
+var large = flag.Int64("large", 32<<20, "bytes of the recordings of TestLargeRecordingsAreSoughtAsFast")
 
 // Seeking takes the same time however long a recording is; if the index is lost, the marks replace it. With
 // -large 10000000000 -v the test reports the time for 10 GB; it asserts no speed.
-func TestLarge(t *testing.T) {
+func TestLargeRecordingsAreSoughtAsFast(t *testing.T) {
 	for _, ticks := range []int{20, 600} {
 		t.Run(fmt.Sprintf("packets of %d ticks", ticks), func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "large.tick")

@@ -210,7 +210,7 @@ var update = flag.Bool("update", false, "write testdata anew")
 
 // The file in testdata reads as it was made (PROTOCOL.md, "Recordings"). It stays when the Writer's output
 // changes; a new file is then added.
-func TestGolden(t *testing.T) {
+func TestGoldenFileReadsAsItWasMade(t *testing.T) {
 	b, packets := example(t, 6<<10)
 	name := filepath.Join("testdata", "example.tick")
 	if *update {
@@ -229,7 +229,7 @@ func TestGolden(t *testing.T) {
 
 // Seeking by number and by time finds the same packet as reading from the beginning, with the index, without
 // it, and with a wrong one.
-func TestSeek(t *testing.T) {
+func TestSeekFindsWhatReadingFinds(t *testing.T) {
 	s := newSession(0xa1)
 	var f memory
 	w, err := NewWriter(&f, s.header, nil)

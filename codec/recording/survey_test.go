@@ -60,7 +60,7 @@ packet 2026-03-02T14:30:09Z
 `
 
 // A survey counts present and missing numbers, the latter by reason.
-func TestSurvey(t *testing.T) {
+func TestSurveyCountsByReason(t *testing.T) {
 	file := fromText(t, a+"closed\n")
 	var read atomic.Int64
 	s, err := recording.TakeSurvey(context.Background(), reader(t, file), recording.PublishClock, &read)
@@ -165,7 +165,7 @@ bytes 97
 }
 
 // A Rate covers any length of time with a bounded number of intervals, and loses no tick.
-func TestRate(t *testing.T) {
+func TestRateLosesNoTick(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("session lineage=a1:1\n")
 	at := time.Date(2026, 3, 2, 14, 30, 0, 0, time.UTC)

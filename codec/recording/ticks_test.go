@@ -42,7 +42,7 @@ func allParts(t *testing.T, ts *Ticks) (words []string) {
 
 // Ticks returns ticks with the definitions as of each, also definitions from snapshots, and counts what the
 // recording lacks.
-func TestTicks(t *testing.T) {
+func TestTicksHaveTheirDefinitions(t *testing.T) {
 	define := func(id feed.InstrumentID, symbol string) feed.Tick {
 		return feed.Tick{Kind: feed.KindDefinition, Instrument: id, Extra: &feed.Extra{Definition: &feed.Definition{Symbol: symbol}}}
 	}
@@ -132,7 +132,7 @@ func TestTicks(t *testing.T) {
 }
 
 // A place is parsed as written, and ResolvePlaces gives a time of day its date.
-func TestPlace(t *testing.T) {
+func TestPlaceIsParsedAndResolved(t *testing.T) {
 	day := func(s string) int64 {
 		at, err := time.Parse(time.RFC3339Nano, s)
 		require.NoError(t, err)
@@ -195,7 +195,7 @@ func TestPlace(t *testing.T) {
 }
 
 // Parts gives the ticks of a file with their definitions, and ends with what the recording lacks.
-func TestParts(t *testing.T) {
+func TestPartsEndWithWhatIsMissing(t *testing.T) {
 	var ticks, defined int
 	var last error
 	for part, err := range Parts("../../testdata/v1/session.tick") {

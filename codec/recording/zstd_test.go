@@ -59,7 +59,7 @@ func allOf(t testing.TB, in *Input) []byte {
 
 // Compressed data reads as the original, at any place: with its seek table, without, and written by any zstd
 // program. A recording in it is found and sought in like a plain one.
-func TestCompressed(t *testing.T) {
+func TestCompressedReadsAsTheOriginal(t *testing.T) {
 	b, packets := example(t, 64<<10)
 	seekable, table := packed(t, b, 4<<10)
 	encoder, err := zstd.NewWriter(nil)
@@ -348,7 +348,7 @@ func FuzzInput(f *testing.F) {
 
 // An output has its name only once it is complete; an existing file is replaced only on request; a name that
 // ends in .zst means compression.
-func TestOutput(t *testing.T) {
+func TestOutputHasItsNameOnceComplete(t *testing.T) {
 	dir := t.TempDir()
 	names := func() (n []string) {
 		entries, err := os.ReadDir(dir)

@@ -13,7 +13,7 @@ import (
 )
 
 // The directory itself is synced and closed, and an error of either is reported.
-func TestSync(t *testing.T) {
+func TestSyncReportsEitherError(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("a directory cannot be synced there")
 	}

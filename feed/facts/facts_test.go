@@ -10,7 +10,7 @@ import (
 	"tickfeed/feed"
 )
 
-func TestHistogram(t *testing.T) {
+func TestHistogramBinsHoldTheirValues(t *testing.T) {
 	for _, v := range []uint64{0, 1, 7, 15, 16, 17, 31, 32, 33, 1000, 1 << 40, math.MaxUint64} {
 		i := binOf(v)
 		assert.LessOrEqual(t, binFrom(i), float64(v), v)
@@ -31,7 +31,7 @@ func TestHistogram(t *testing.T) {
 	assert.InEpsilon(t, 1.5, pareto.tailIndex(0.05), 0.05)
 }
 
-func TestMoments(t *testing.T) {
+func TestMomentsOfKnownDistributions(t *testing.T) {
 	var normal, laplace moments
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 200_000 {
@@ -43,7 +43,7 @@ func TestMoments(t *testing.T) {
 	assert.InEpsilon(t, 1, normal.variance(), 0.02)
 }
 
-func TestAutocorrelation(t *testing.T) {
+func TestAutocorrelationOfAKnownProcess(t *testing.T) {
 	a := newAutocorrelation(1, 2, 10)
 	r := rand.New(rand.NewPCG(1, 2))
 	x := 0.0
@@ -62,7 +62,7 @@ func TestAutocorrelation(t *testing.T) {
 	assert.True(t, math.IsNaN(b.at(1)), "nothing precedes the first value after a cut")
 }
 
-func TestCounts(t *testing.T) {
+func TestCountsOfClusteredEventsVary(t *testing.T) {
 	c := counts{window: 10}
 	for i := range int64(100) { // ten events in every other window
 		c.add(i/10*20 + i%10)
@@ -124,7 +124,7 @@ func TestNoiseIsNoMarket(t *testing.T) {
 }
 
 // The load of the whole feed counts the ticks of all instruments, measured or not, but no nights.
-func TestWhole(t *testing.T) {
+func TestWholeFeedCountsAllInstruments(t *testing.T) {
 	m := New(0)
 	var ticks []feed.Tick
 	for day := range int64(2) {
@@ -205,7 +205,7 @@ func TestFinerDefinition(t *testing.T) {
 	assert.Zero(t, m.instruments[0].changes.all.sq)
 }
 
-func TestBook(t *testing.T) {
+func TestBookFollowsLevels(t *testing.T) {
 	var b book
 	for i := range int64(5) {
 		b.add(feed.Level{Side: feed.SideBuy, Price: 100 - i, Size: 10 + i})

@@ -73,7 +73,7 @@ func capture(payload []byte) []byte {
 
 // A file's format is detected from its content, whatever its name and packing.
 // The error for a file of unknown format describes the file.
-func TestRecognise(t *testing.T) {
+func TestRecogniseGoesByContent(t *testing.T) {
 	dbnFile, err := os.ReadFile(filepath.Join("dbn", "testdata", "test_data.trades.v1.dbn.zst"))
 	require.NoError(t, err)
 	itchMessage := append([]byte{0, 12, 'S', 0, 0, 0, 0}, 1, 2, 3, 4, 5, 6, 'O')
@@ -182,7 +182,7 @@ func encrypted(zip []byte) []byte {
 }
 
 // Files that are opened together must have the same format, except that CSV and NDJSON may be mixed.
-func TestOpen(t *testing.T) {
+func TestOpenRefusesMixedFormats(t *testing.T) {
 	csv, ndjson := write(t, "a", []byte(quotes)), write(t, "b", []byte(`{"ts":1772461800,"symbol":"IBM","price":7}`))
 	lobster := write(t, "c", []byte("34200.017459617,5,0,1,2238200,-1\n"))
 	dir := t.TempDir()
@@ -226,7 +226,7 @@ func TestOpen(t *testing.T) {
 
 // Damaged distinguishes bad content of a file from failed access to it, and Skippable the errors that a
 // greater SkipBad skips from others.
-func TestErrors(t *testing.T) {
+func TestErrorsAreDamageOrSkippable(t *testing.T) {
 	for _, c := range []struct {
 		name                string
 		content             string
@@ -298,7 +298,7 @@ func trade(id feed.InstrumentID, n int64, more bool) feed.Tick {
 
 // A selection leaves out unwanted instruments and their ticks, numbers the others densely, and ends an event that loses its
 // last tick with the last one left.
-func TestSelect(t *testing.T) {
+func TestSelectKeepsEventsWhole(t *testing.T) {
 	given := []feed.Tick{
 		define(0, "A"), define(1, "B"), define(2, "C"),
 		trade(0, 1, false), trade(1, 2, false), trade(2, 3, false),

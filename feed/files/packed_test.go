@@ -83,7 +83,7 @@ func TestTrailingBytes(t *testing.T) {
 }
 
 // The only CSV file of a zip is read; files that people and systems add to a zip are ignored.
-func TestZips(t *testing.T) {
+func TestZipsHaveOneCSV(t *testing.T) {
 	path := write(t, "a.zip", zipOf(t, "__MACOSX/._quotes.csv", "\x00\x05", "readme.txt", "hello", "quotes.csv", quotes, "quotes.csv.CHECKSUM", "ab"))
 	n, _ := ticksOf(t, path, files.Config{})
 	assert.Equal(t, 2, n)

@@ -8,7 +8,7 @@ import (
 	"tickfeed/feed/script"
 )
 
-func TestNearest(t *testing.T) {
+func TestNearestFindsMistypedWords(t *testing.T) {
 	words := []string{"halt", "auction", "delisting", "luld", "AAPL", "GOOGL", "A"}
 	for typed, want := range map[string]string{
 		"hlat": "halt", "HALT": "halt", "hat": "halt", "halts": "halt", "holt": "halt", "delist": "delisting", "auctoin": "auction",

@@ -39,7 +39,7 @@ var events = &Language{
 }
 
 // Rules of several languages stand in one script; their triggers are the same.
-func TestParse(t *testing.T) {
+func TestParseMixesLanguages(t *testing.T) {
 	s, err := Parse("x", []byte("seed 7 # of chance\r\nat 09:30: wait 5s\nfor 10% at seq 5:break \"it # now: x\" # a comment\nfrom 15:59:30.5: wait 1m\nat 0s: break glass\non it: wait 1s\n"), faults, events)
 	require.NoError(t, err)
 	assert.Equal(t, uint64(7), s.Seed)
@@ -57,7 +57,7 @@ func TestParse(t *testing.T) {
 }
 
 // A mistake is reported with its line and column.
-func TestErrors(t *testing.T) {
+func TestErrorsNameLineAndColumn(t *testing.T) {
 	for _, test := range []struct{ script, want string }{
 		{"at 10:00 wait 5s", `x:1:10: a colon and a fault must follow the trigger, got "wait"`},
 		{"\nat 10:61: wait 5s", `x:2:4: at must be followed by a time of day such as 09:30 or 15:59:30, got "10:61"`},

@@ -134,7 +134,7 @@ func TestRulesAreBounded(t *testing.T) {
 }
 
 // A rule that is removed happens no more, and what it multiplies ends.
-func TestRemove(t *testing.T) {
+func TestRemoveEndsARule(t *testing.T) {
 	t.Parallel()
 	x := command(t, Config{Instruments: 5, Rate: 20, Days: 1})
 	every := x.must("every 10s: halt AAPL for 1s")

@@ -13,7 +13,7 @@ import (
 )
 
 // Halts, auctions and resumptions that meet each other, at 10; the session closes at 20.
-func TestDecide(t *testing.T) {
+func TestDecideWhichHaltHolds(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		is   state
@@ -58,8 +58,8 @@ func TestDecide(t *testing.T) {
 	assert.True(t, decide(isHalted, toResume, 20, never, 25, 20).granted, "the halt ends at the close")
 }
 
-// What overlaps happens as TestDecide says, and is reported.
-func TestOverlaps(t *testing.T) {
+// What overlaps happens as TestDecideWhichHaltHolds says, and is reported.
+func TestOverlapsAreReported(t *testing.T) {
 	t.Parallel()
 	c := hour(t, `
 at 5m: halt AAPL for 10m reason "one" auction 1m

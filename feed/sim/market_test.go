@@ -107,7 +107,7 @@ func TestSameSeedGivesSameTicksInAnyBatches(t *testing.T) {
 
 // The golden files make a change of the market visible in review. The hash covers enough ticks to also detect a
 // machine that computes differently, such as GOARCH=386, or GOAMD64=v3, which has fused multiply-add.
-func TestGolden(t *testing.T) {
+func TestGoldenMarketIsUnchanged(t *testing.T) {
 	for name, c := range map[string]Config{
 		"seed1.txt":        {Seed: 1, Instruments: 3, Rate: 50},
 		"seed1-depth2.txt": {Seed: 1, Instruments: 2, Rate: 50, Depth: 2},
@@ -619,7 +619,7 @@ func openings(t *testing.T, c Config) (at []string, days []int32) {
 	return at, days
 }
 
-func TestCalendar(t *testing.T) {
+func TestCalendarHasNoWeekends(t *testing.T) {
 	at, days := openings(t, Config{Days: 6})
 	assert.Equal(t, []int32{20260105, 20260106, 20260107, 20260108, 20260109, 20260112}, days, "no weekends")
 	assert.Equal(t, "Mon 2026-01-05 14:30:00", at[0])

@@ -11,7 +11,7 @@ import (
 	"tickfeed/feed"
 )
 
-func TestUniverse(t *testing.T) {
+func TestUniverseGrowsWithoutChange(t *testing.T) {
 	large := universe(10_000)
 	assert.Equal(t, universe(1000), large[:1000], "a larger universe begins with the smaller one")
 	seen := map[string]bool{}

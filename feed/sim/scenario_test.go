@@ -225,7 +225,7 @@ func TestScenarioErrors(t *testing.T) {
 	assert.NoError(t, err, "a pattern may match an instrument that comes")
 }
 
-func TestGlob(t *testing.T) {
+func TestGlobMatchesWildcards(t *testing.T) {
 	for _, test := range []struct {
 		pattern, text string
 		want          bool
@@ -246,7 +246,7 @@ func TestScenarioIsRepeatable(t *testing.T) {
 	assert.False(t, slices.EqualFunc(want, take(t, c, 60_000, 256), same))
 }
 
-func TestHalt(t *testing.T) {
+func TestHaltEndsOrIsReplaced(t *testing.T) {
 	t.Parallel()
 	for _, depth := range []int{0, 3} {
 		c := hour(t, `at 09:40: halt TSLA for 10m reason "news pending"`+"\nat 20m: halt TSLA reason T1 # replaced, and without end\nat 30m: resume TSLA\nat 40m: halt TSLA for 5m auction 1m\nat 55m: halt A* for 1h")
@@ -268,7 +268,7 @@ func TestHalt(t *testing.T) {
 	}
 }
 
-func TestAuctions(t *testing.T) {
+func TestAuctionsReplaceTheOpening(t *testing.T) {
 	t.Parallel()
 	for _, depth := range []int{0, 3} {
 		c := hour(t, "at 0s: auction open A* for 2m\nat 30m: auction intraday MSFT for 1m\nat 58m: auction close AAPL for 2m\nat 55m: auction close NVDA for 2m")
@@ -375,7 +375,7 @@ func TestNewsJumpsAndFades(t *testing.T) {
 	assert.Less(t, moves(45*time.Minute, 47*time.Minute), moves(20*time.Minute+time.Second, 22*time.Minute)/5)
 }
 
-func TestRates(t *testing.T) {
+func TestRatesFollowRules(t *testing.T) {
 	t.Parallel()
 	c := hour(t, `
 at 10m: rate x3 for 5m
@@ -540,7 +540,7 @@ func TestScenarioWithACalendar(t *testing.T) {
 }
 
 // Events are reported, and the event of a command happens within a quarter of a second of the market.
-func TestCommands(t *testing.T) {
+func TestCommandsHappenSoon(t *testing.T) {
 	var happened []Event
 	m, err := New(Config{Instruments: 5, Rate: 20, Days: 1, Commands: true, Happens: func(e Event) { happened = append(happened, e) }})
 	require.NoError(t, err)

@@ -125,7 +125,7 @@ func FuzzParseUniverse(f *testing.F) {
 	})
 }
 
-func TestHours(t *testing.T) {
+func TestHoursAreLocalTimes(t *testing.T) {
 	at := func(text string) time.Time {
 		v, err := time.Parse(time.RFC3339, text)
 		require.NoError(t, err)

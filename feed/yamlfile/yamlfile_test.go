@@ -9,7 +9,7 @@ import (
 )
 
 // Each mistake is reported with its own line and with what to do, not with the words of package yaml.
-func TestMistakes(t *testing.T) {
+func TestMistakesNameTheirLine(t *testing.T) {
 	const good = "- name: a\n  price: 1\n  list: [1,\n    2,\n    3]\n"
 	for _, c := range []struct {
 		text, want string
@@ -42,7 +42,7 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-func TestParse(t *testing.T) {
+func TestParseReadsOneDocument(t *testing.T) {
 	root, err := Parse([]byte("# nothing\n"))
 	require.NoError(t, err)
 	assert.Nil(t, root)

@@ -52,7 +52,7 @@ func head(t *testing.T, p *hosted.Publisher) uint64 {
 
 // Published ticks survive a kill and a stop. Numbers after a copy do not survive its restore. Nothing survives a replacement,
 // which defines the instruments again.
-func TestJournals(t *testing.T) {
+func TestJournalsSurviveWhatTheyShould(t *testing.T) {
 	p := start(t)
 	publish := func(n int) { require.NoError(t, p.Publish(t.Context(), quotes(n))) }
 	publish(10)

@@ -98,7 +98,7 @@ func TestSecondPublisherIsRefused(t *testing.T) {
 }
 
 // Configurations out of bounds are refused by the field's name.
-func TestConfig(t *testing.T) {
+func TestConfigOutOfBoundsIsRefused(t *testing.T) {
 	for field, cfg := range map[string]journal.Config{
 		"Dir": {}, "SegmentSize": {Dir: "x", SegmentSize: 1}, "RetainBytes": {Dir: "x", RetainBytes: -1},
 		"RetainAge": {Dir: "x", RetainAge: -1}, "Sync": {Dir: "x", Sync: 9},
@@ -174,7 +174,7 @@ func TestStateAtSeqAt(t *testing.T) {
 
 // Retention removes whole files, oldest first, by size and by age, never the current one; a
 // cursor that it overtakes gets an error for it once.
-func TestRetain(t *testing.T) {
+func TestRetainRemovesOldestFiles(t *testing.T) {
 	for name, c := range map[string]struct {
 		segment, bytes int64
 		age            time.Duration

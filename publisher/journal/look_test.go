@@ -41,7 +41,7 @@ func contents(t *testing.T, dir string) map[string]string {
 }
 
 // Look finds what Open does, of a journal that is at rest, torn, or in use, and changes nothing.
-func TestLook(t *testing.T) {
+func TestLookFindsWhatOpenDoes(t *testing.T) {
 	found, err := journal.Look(journal.Config{Dir: filepath.Join(t.TempDir(), "none")})
 	require.NoError(t, err)
 	assert.Nil(t, found)

@@ -300,7 +300,7 @@ func TestManyUnsettledFiles(t *testing.T) {
 
 // Unsynced counts the bytes of all files that a power cut may cost, and says when the oldest of their appends was made.
 // An append during a sync counts from then on.
-func TestUnsynced(t *testing.T) {
+func TestUnsyncedCountsBytesAndAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := false
 		fs := &memfs.FS{Delay: func(op memfs.Op) time.Duration {

@@ -34,7 +34,7 @@ func run(test func(t *testing.T)) {
 
 // A first reconnect test: the connection is cut before number 1000, and the handler sees 1000 next.
 func Example() {
-	run(func(t *testing.T) { // in a file of yours: func TestReconnect(t *testing.T) {
+	run(func(t *testing.T) { // in a file of yours: func TestReconnectSeesTheNextNumber(t *testing.T) {
 		s := publishertest.New(t)
 		aapl := s.Define("AAPL")       // number 1
 		s.Rule("at seq 1000: cut fin") // "cut rst" also takes what the client has not read yet

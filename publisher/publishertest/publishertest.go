@@ -2,7 +2,7 @@
 // random port of this machine or, with [NewNetwork], in memory, which works in a testing/synctest bubble. What goes wrong is a
 // method: [Server.Cut], [Server.Silence], [Server.Restart], [Server.Refuse] and others, or a rule of package lab.
 //
-//	func TestReconnect(t *testing.T) {
+//	func TestReconnectSeesTheNextNumber(t *testing.T) {
 //		s := publishertest.New(t)
 //		aapl := s.Define("AAPL")
 //		c := connect(t, s.Addr)                     // the client under test

@@ -25,7 +25,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A first reconnect test: after a cut before number 1000 the handler sees 1000 next, within 50 ms.
-func TestReconnect(t *testing.T) {
+func TestReconnectSeesTheNextNumber(t *testing.T) {
 	s := publishertest.New(t)
 	aapl := s.Define("AAPL") // number 1
 	s.Rule("at seq 1000: cut rst")
@@ -47,7 +47,7 @@ func follow(t *testing.T, s *publishertest.Server, change func(*subscriber.Confi
 }
 
 // Each fault, in a simulated network and virtual time, with the recovery that it causes.
-func TestFaults(t *testing.T) {
+func TestFaultsCauseTheirRecoveries(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		fault func(s *publishertest.Server)
@@ -90,7 +90,7 @@ func TestFaults(t *testing.T) {
 }
 
 // Numbers after a backup that is restored are disowned; after a replacement they are of another session.
-func TestSessions(t *testing.T) {
+func TestSessionsAreDisownedOrReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := publishertest.NewNetwork(t, netsim.New(1, netsim.Config{}), "feed:1")
 		aapl := s.Define("AAPL")
@@ -119,7 +119,7 @@ type trap struct{ testing.TB }
 func (trap) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
 
 // Wrong arguments, and an account that is not complete, fail the test with a message.
-func TestFatal(t *testing.T) {
+func TestFatalMistakesFailTheTest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := publishertest.NewNetwork(trap{t}, netsim.New(1, netsim.Config{}), "feed:1")
 		aapl := s.Define("AAPL")
@@ -145,7 +145,7 @@ func TestFatal(t *testing.T) {
 }
 
 // Each start, over ticks from a file, to the end of the session.
-func TestStarts(t *testing.T) {
+func TestStartsReachTheEnd(t *testing.T) {
 	const file = `type,symbol,time,price,size
 trade,A,2026-01-05T09:30:00Z,1.25,1
 trade,A,2026-01-05T09:30:01Z,1.26,1
@@ -192,7 +192,7 @@ trade,A,2026-01-05T09:30:02Z,1.27,1
 }
 
 // Stop ends a subscriber without an error, and nothing is delivered afterwards.
-func TestStop(t *testing.T) {
+func TestStopDeliversNothingAfterwards(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := publishertest.NewNetwork(t, netsim.New(1, netsim.Config{}), "feed:1")
 		aapl := s.Define("AAPL")

@@ -122,7 +122,7 @@ func TestConfirmsTooLittle(t *testing.T) {
 }
 
 // The bound of one wait depends on how many numbers there are to receive.
-func TestPatience(t *testing.T) {
+func TestPatienceGrowsWithTheNumbers(t *testing.T) {
 	s := perform(t, replay.Config{Recordings: []replay.Recording{sessions(t, []feed.SessionID{1}, 10)}, Paused: true}, publisher.MinMemory)
 	for numbers, want := range map[uint64]time.Duration{
 		0: 10 * time.Second, 3000: 13 * time.Second, 100_000: 110 * time.Second, 290_000: 5 * time.Minute, 3_000_000: 5 * time.Minute, 1 << 63: 5 * time.Minute,

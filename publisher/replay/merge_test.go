@@ -18,7 +18,7 @@ import (
 )
 
 // Several recordings are merged by time under new numbers; an instrument is the same in all of them.
-func TestMerge(t *testing.T) {
+func TestMergeNumbersByTime(t *testing.T) {
 	one := record(t, 0xa, 1, nil, func(b *recording.Builder) {
 		require.NoError(t, b.Append([]feed.Tick{define("A", 0, open), define("B", 1, open)}))
 		for i := range int64(6000) {

@@ -139,7 +139,7 @@ func every(i int) int64 { return open + int64(i+1)*second }
 
 // A pause stops the recorded time, a new speed applies from then on, a step plays its number of ticks, and afterwards
 // the schedule is as exact as before.
-func TestControls(t *testing.T) {
+func TestControlsKeepTheSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := context.Background()
 		p, s := play(t, Config{Recordings: []Recording{imported(t, 100, every)}})
@@ -185,7 +185,7 @@ func TestControls(t *testing.T) {
 }
 
 // Numbers that the filter leaves out or the recording lacks are reported as such under their numbers.
-func TestAbsences(t *testing.T) {
+func TestAbsencesKeepTheirNumbers(t *testing.T) {
 	after := feed.NewState()
 	for _, x := range []feed.Tick{define("A", 0, open), define("C", 2, open), quote(2, 77, open)} {
 		require.NoError(t, after.Apply(&x))
@@ -342,7 +342,7 @@ func TestWholePackets(t *testing.T) {
 }
 
 // Damage costs the numbers that it hits, which are reported as gone.
-func TestDamage(t *testing.T) {
+func TestDamageCostsWhatItHits(t *testing.T) {
 	rec := imported(t, 10_000, every)
 	b := make([]byte, rec.Size)
 	_, err := rec.R.ReadAt(b, 0)
@@ -385,7 +385,7 @@ func TestGapLimit(t *testing.T) {
 }
 
 // Event times can be shifted to now, anew in each session, without any other change.
-func TestShift(t *testing.T) {
+func TestShiftChangesEventTimesOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, s := play(t, Config{Recordings: []Recording{imported(t, 20, every)}, ShiftToNow: true, Loop: true, From: ToSeq(5)})
 		pass(40 * time.Second)
@@ -438,7 +438,7 @@ func TestShiftOfAnotherClock(t *testing.T) {
 
 // A loop starts again, each time in a session of its own, and at maximum speed not before all subscribers have
 // everything.
-func TestLoop(t *testing.T) {
+func TestLoopIsASessionOfItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, s := play(t, Config{Recordings: []Recording{imported(t, 10, every)}, Loop: true})
 		pass(35 * time.Second)

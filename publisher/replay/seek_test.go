@@ -13,7 +13,7 @@ import (
 )
 
 // A seek, also backward, begins a new session with the state at its target, and the time continues from there.
-func TestSeek(t *testing.T) {
+func TestSeekBeginsASession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := context.Background()
 		p, s := play(t, Config{Recordings: []Recording{imported(t, 20_000, every)}, Speed: 8000}, oftenKept)

@@ -22,7 +22,7 @@ import (
 func hash(token string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(token))) }
 
 // Every field of a user is read, and a user without fields may see everything.
-func TestParse(t *testing.T) {
+func TestParseReadsEveryField(t *testing.T) {
 	list, err := users.Parse("u.yml", []byte(`# people
 - name: futures-desk
   token_sha256: `+hash("secret")+`
@@ -54,7 +54,7 @@ func TestParse(t *testing.T) {
 }
 
 // Each mistake is reported with its file, its line and what to write instead.
-func TestMistakes(t *testing.T) {
+func TestMistakesNameTheirLine(t *testing.T) {
 	good := "- name: a\n  san: a.example\n"
 	for _, test := range []struct{ name, text, want string }{
 		{"no user", "# nobody\n", "u.yml:1: the file has no user; tickfeed user add NAME"},
@@ -96,7 +96,7 @@ func TestMistakes(t *testing.T) {
 
 // A file that changes is in force half a second later, one that cannot be used leaves the one before in force and is reported
 // once, and a permission that stays the same stays the same pointer.
-func TestChanges(t *testing.T) {
+func TestChangesAreInForceSoon(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "users.yml")
 	write := func(text string) { require.NoError(t, os.WriteFile(path, []byte(text), 0o600)) }
 	user := func(name, rest string) string {
@@ -196,7 +196,7 @@ func TestExpiredAndCheck(t *testing.T) {
 }
 
 // Add keeps the file as it is, writes the SHA-256 of a new token, and refuses what would not be right.
-func TestAdd(t *testing.T) {
+func TestAddKeepsTheFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "users.yml")
 	one, err := users.Add(path, users.Entry{Name: "one", Allow: []string{"ES*", "*@X"}, Depth: "l1", History: "24h", Policies: []string{"all"}, Connections: 2, Expires: "2027-01-31"})
 	require.NoError(t, err)

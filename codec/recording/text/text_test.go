@@ -119,7 +119,7 @@ func TestWritersFile(t *testing.T) {
 }
 
 // A damaged recording becomes text, is reproduced byte for byte, and its damages are counted.
-func TestDamaged(t *testing.T) {
+func TestDamagedRecordingIsReproduced(t *testing.T) {
 	example, err := os.ReadFile(filepath.Join("..", "testdata", "example.tick"))
 	require.NoError(t, err)
 	for i := 0; i < len(example); i += 5 {
@@ -139,7 +139,7 @@ func TestDamaged(t *testing.T) {
 }
 
 // An error names its line.
-func TestWrong(t *testing.T) {
+func TestWrongTextNamesItsLine(t *testing.T) {
 	head := magic + "\nsession lineage=a1:1\npacket 5\n  define #0 symbol=AAPL price=-2\n  define #1 symbol=B venue=X\n  define #2 symbol=B venue=Y\n"
 	for text, want := range map[string]string{
 		"":                                 "line 1: the text ends before a session line",
@@ -193,7 +193,7 @@ type broken struct{ error }
 func (b broken) Write([]byte) (int, error) { return 0, b.error }
 
 // Errors of the reader and of the writer are returned unchanged.
-func TestFailures(t *testing.T) {
+func TestFailuresAreReturnedUnchanged(t *testing.T) {
 	full := errors.New("full")
 	b, err := os.ReadFile(filepath.Join("testdata", "session.txt"))
 	require.NoError(t, err)

@@ -16,7 +16,7 @@ import (
 )
 
 // The page is one file without scripts and references, its plots are well formed, and names are escaped.
-func TestPage(t *testing.T) {
+func TestPageIsOneFileWithoutScripts(t *testing.T) {
 	points := []facts.Point{{X: 1, Y: 0.5}, {X: 10, Y: 2}, {X: 100, Y: math.NaN()}, {X: 1000, Y: 1}}
 	in := facts.Instrument{
 		Definition: feed.Definition{Symbol: "<A>"}, Values: map[string]float64{"1a": 10, "2": 9},
@@ -51,7 +51,7 @@ func TestPage(t *testing.T) {
 	require.NoError(t, Write(io.Discard, []Recording{{"nothing", &facts.Report{}, nil}}))
 }
 
-func TestAxis(t *testing.T) {
+func TestAxisHasRoundTicks(t *testing.T) {
 	a := span([]float64{0, 7.3}, false, false)
 	assert.Equal(t, []float64{0, 2, 4, 6}, a.ticks(4))
 	a = span([]float64{0.01, 1000}, true, false)
@@ -59,7 +59,7 @@ func TestAxis(t *testing.T) {
 	assert.Equal(t, []float64{5, 6}, []float64{span([]float64{5, 5}, false, false).from, span([]float64{5, 5}, false, false).to})
 }
 
-func TestNumber(t *testing.T) {
+func TestNumberHasThreeDigits(t *testing.T) {
 	for want, v := range map[string]float64{"0": -0.0000000000000001, "0.123": 0.12345, "12.3": 12.345, "1234": 1234.4, "12345": 12345, "1.23M": 1.2345e6, "-2G": -2e9} {
 		assert.Equal(t, want, number(v))
 	}

@@ -42,7 +42,7 @@ func imbalanceRecord(kind, side byte, reference, auctionTime [8]byte, total [4]b
 
 // An imbalance record is an auction at its indicative match price, or else at the clearing price of the continuous book, or
 // else at its reference price.
-func TestAuctions(t *testing.T) {
+func TestAuctionsComeFromImbalances(t *testing.T) {
 	price := [8]byte{0x00, 0x0f, 0xef, 0xa1, 0x37} // 238.94: 0x37a1ef0f00
 	never := [8]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 	due := [8]byte{0x00, 0xda, 0x54, 0x65, 0x68, 0x64, 0xea, 0x18}

@@ -598,7 +598,7 @@ func TestDepthAsDifferences(t *testing.T) {
 }
 
 // Trading statuses come from the status records of a real file.
-func TestStatus(t *testing.T) {
+func TestStatusComesFromStatusRecords(t *testing.T) {
 	ticks, _, stats := read(t, dbn.Config{}, filepath.Join(recorded.Dir(t), "dbn/versions/test_data.status.v3.dbn.zst"))
 	var got []string
 	for _, tick := range recorded.Only(ticks, feed.KindStatus) {
@@ -617,7 +617,7 @@ func num(v int64) string {
 
 // Damage is an error with its offset. With SkipBad, a damaged record is skipped by its
 // length, and a torn tail is the end.
-func TestDamage(t *testing.T) {
+func TestDamageHasItsOffset(t *testing.T) {
 	var good builder
 	good.trade(noon, 5, 1).record(0x77, 32, 7, 5, nil).trade(noon+1, 6, 2) // a time of 1970
 	torn := append(builder{}, good...)

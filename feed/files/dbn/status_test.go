@@ -24,7 +24,7 @@ func statusRecord(action, reason, event uint16) []byte {
 }
 
 // Each action that changes the status gives a status.
-func TestActions(t *testing.T) {
+func TestActionsGiveStatuses(t *testing.T) {
 	want := map[uint16]feed.Status{
 		1: feed.StatusPreOpen, 2: feed.StatusAuction, 3: feed.StatusPreOpen, 4: feed.StatusAuction, 5: feed.StatusAuction,
 		6: feed.StatusPreOpen, 7: feed.StatusTrading, 8: feed.StatusHalted, 9: feed.StatusHalted, 10: feed.StatusHalted,
@@ -47,7 +47,7 @@ func TestActions(t *testing.T) {
 }
 
 // A status gives the reason and the trading event of its record in words, or by their numbers.
-func TestReasons(t *testing.T) {
+func TestReasonsAreWords(t *testing.T) {
 	for _, c := range []struct {
 		reason, event uint16
 		want          string

@@ -29,7 +29,7 @@ func auctionMessage(kind, side byte, clearing, reference [8]byte) []byte {
 }
 
 // Auction information is an auction at its indicative clearing price, or at its reference price if there is none.
-func TestAuctions(t *testing.T) {
+func TestAuctionsComeFromAuctionInformation(t *testing.T) {
 	var none [8]byte
 	price := [8]byte{0x74, 0x92, 0x1c}    // 187.25
 	clearing := [8]byte{0x5c, 0x96, 0x1c} // 187.35

@@ -267,7 +267,7 @@ func file(t testing.TB, parts ...[]byte) string {
 }
 
 // Missing numbers are a gap, repeated numbers are left out, a new session clears the books.
-func TestNumbering(t *testing.T) {
+func TestNumberingFindsGapsAndRepeats(t *testing.T) {
 	ticks, _, stats := read(t, file(t,
 		packet(1, 1, levelMessage(100, 1), levelMessage(101, 2)),
 		packet(1, 1, levelMessage(100, 1), levelMessage(101, 2)), // the other line
@@ -287,7 +287,7 @@ func TestNumbering(t *testing.T) {
 }
 
 // A damaged packet is an error with its offset, or skipped; a capture of another format is refused.
-func TestDamage(t *testing.T) {
+func TestDamageHasItsOffset(t *testing.T) {
 	good := packet(1, 1, levelMessage(100, 1))
 	bad := packet(1, 2, levelMessage(101, 2)[:20])
 	torn := packet(1, 3, levelMessage(102, 3))

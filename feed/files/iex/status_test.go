@@ -26,7 +26,7 @@ func operationalHalt(at byte, state byte) []byte {
 
 // A status has the state and the reason of the last trading status message, except during an operational halt, which is
 // its own reason unless trading is halted anyway.
-func TestStatuses(t *testing.T) {
+func TestStatusesHaveStateAndReason(t *testing.T) {
 	type status struct {
 		status feed.Status
 		reason string

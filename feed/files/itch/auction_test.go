@@ -28,7 +28,7 @@ func noii(direction, cross byte, near, reference [4]byte) []byte {
 }
 
 // A net order imbalance indicator is an auction at its near price, or at its reference price while there is none.
-func TestAuctions(t *testing.T) {
+func TestAuctionsComeFromImbalances(t *testing.T) {
 	var none [4]byte
 	price := [4]byte{0x00, 0x1c, 0x92, 0x74} // 187.25
 	near := [4]byte{0x00, 0x1c, 0x96, 0x5c}  // 187.35

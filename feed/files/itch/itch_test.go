@@ -321,7 +321,7 @@ func TestOrdersMakeABook(t *testing.T) {
 }
 
 // The date is found in names that files have; without one, Date must be set.
-func TestDates(t *testing.T) {
+func TestDatesAreFoundInNames(t *testing.T) {
 	var w writer
 	w.add(5, 1, 'B', 1, 1)
 	for name, want := range map[string]int64{
@@ -371,7 +371,7 @@ func moldOf(session string, first uint64, count int, messages writer) []byte {
 
 // Missing numbers are a gap, repeated numbers are left out, a new session is a reset, and number 0 is not a
 // number.
-func TestNumbering(t *testing.T) {
+func TestNumberingFindsGapsAndRepeats(t *testing.T) {
 	const a, b = "0000000001", "0000000002"
 	one := func(ref uint64) writer { var w writer; return *w.add(1, ref, 'B', 1, 50) }
 	ticks, _, stats := read(t, itch.Config{}, pcapOf(t,
@@ -394,7 +394,7 @@ func TestNumbering(t *testing.T) {
 }
 
 // Damage is an error with its offset; a bad message is skipped by its length.
-func TestDamage(t *testing.T) {
+func TestDamageHasItsOffset(t *testing.T) {
 	var w writer
 	w.add(1, 1, 'B', 1, 50)
 	w.message('A', 1, 2, nil, 30) // too short for an A

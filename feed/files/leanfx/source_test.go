@@ -40,7 +40,7 @@ type expectation struct {
 
 // The recorded zips agree with the results of an independent decoder; locked and crossed quotes are kept, and
 // FXCM's days are in UTC-5, Oanda's in UTC.
-func TestRecorded(t *testing.T) {
+func TestRecordedZipsAgreeWithAnotherDecoder(t *testing.T) {
 	dir := recorded.Dir(t)
 	all := recorded.All(t, dir)
 	for _, c := range []struct {
@@ -149,7 +149,7 @@ func pack(t testing.TB, member, text string) []byte {
 }
 
 // LEAN's folders also state the market; a price with more decimals redefines its pair.
-func TestSample(t *testing.T) {
+func TestSampleMarketComesFromFolders(t *testing.T) {
 	path := write(t, "forex/oanda/tick/usdjpy/20240102_quote.zip", "20240102_usdjpy_tick_quote.csv",
 		"0,141.02,141.03\r\n1.000001,141.0212345,0\n")
 	src, err := leanfx.Open([]string{path}, leanfx.Config{})

@@ -63,7 +63,7 @@ const midnight = 1340251200 * int64(time.Second) // of 2012-06-21 in New York, f
 
 // The recorded pairs agree with the results of an independent decoder; after each event the book of the state
 // equals the row of the order book file.
-func TestRecorded(t *testing.T) {
+func TestRecordedPairsAgreeWithAnotherDecoder(t *testing.T) {
 	dir := recorded.Dir(t)
 	for _, name := range []string{
 		"AMZN_2012-06-21_34200000_57600000_*_1.csv.gz",

@@ -43,7 +43,7 @@ const (
 )
 
 // An event is its trade, the levels that changed, and the quote; all of its ticks but the last have FlagMore.
-func TestEvents(t *testing.T) {
+func TestEventsAreTradeLevelsQuote(t *testing.T) {
 	path := write(t, twoLevels,
 		"34200.5,1,11,100,1000000,1\n"+ // a bid
 			"34200.50000001,1,12,50,1000200,-1\n"+ // an ask
@@ -101,7 +101,7 @@ func TestEvents(t *testing.T) {
 
 // A price that drops out of the levels of the rows leaves the book, and returns with them. An empty book gives
 // no levels but a quote without prices.
-func TestWindow(t *testing.T) {
+func TestWindowDropsAndReturnsPrices(t *testing.T) {
 	path := write(t, twoLevels,
 		"34200.1,1,1,5,100,1\n34200.2,1,2,6,300,1\n34200.3,1,3,7,200,1\n34200.4,3,2,6,300,1\n34200.5,3,9,1,50,1\n",
 		noAsk+",100,5,"+noAsk+","+noBid+"\n"+
@@ -128,7 +128,7 @@ func TestWindow(t *testing.T) {
 
 // The next day of an instrument clears its book and begins a trading day; in winter New York is an hour farther
 // from UTC.
-func TestDays(t *testing.T) {
+func TestDaysClearTheBook(t *testing.T) {
 	const message, book = "34200.1,1,1,5,100,1\n", "200,1,100,5\n"
 	monday := write(t, "XYZ_2024-11-04_34200000_57600000_*_1.csv", message, book)
 	friday := write(t, "XYZ_2024-11-01_34200000_57600000_*_1.csv", message, book)

@@ -95,7 +95,7 @@ func read(t *testing.T, file []byte) (columns []string, rows []string) {
 var quotesAndTrades = []feed.Kind{feed.KindQuote, feed.KindTrade}
 
 // A file has the columns of its kinds, in the documented order, and each value exactly.
-func TestColumns(t *testing.T) {
+func TestColumnsAreThoseOfTheKinds(t *testing.T) {
 	aapl := &feed.Definition{Symbol: "AAPL", Venue: "XNAS", PriceExponent: -2, Currency: "USD", TickSize: 1, Lot: 100}
 	conditions, err := feed.ParseConditions("F I")
 	require.NoError(t, err)
@@ -152,7 +152,7 @@ func TestColumns(t *testing.T) {
 }
 
 // Prices and sizes are stored in the narrowest of three types that holds all of them exactly; bounds are met from both sides.
-func TestDecimals(t *testing.T) {
+func TestDecimalsAreExactInTheNarrowestType(t *testing.T) {
 	for _, c := range []struct {
 		exponent int8
 		value    int64

@@ -117,7 +117,7 @@ func TestDamagedFiles(t *testing.T) {
 }
 
 // The place of a row is its place in its file.
-func TestWhere(t *testing.T) {
+func TestWhereIsThePlaceInTheFile(t *testing.T) {
 	a, b := file(t, foreign(t)), file(t, foreign(t))
 	rows, err := OpenRows([]string{a, b}, nil)
 	require.NoError(t, err)

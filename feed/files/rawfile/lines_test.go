@@ -12,7 +12,7 @@ import (
 )
 
 // A line that is too long is lost alone; the lines after it can be read.
-func TestLines(t *testing.T) {
+func TestLinesThatAreTooLongAreLostAlone(t *testing.T) {
 	const max = 100_000
 	long := strings.Repeat("x", max)
 	l := rawfile.NewLines(strings.NewReader("a\r\n\n"+long+"\n"+long+"y\nz"), max)

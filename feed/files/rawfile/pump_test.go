@@ -12,7 +12,7 @@ import (
 )
 
 // A batch holds ticks of several pieces, or a part of one; the error comes after the ticks before it, and again.
-func TestPump(t *testing.T) {
+func TestPumpReturnsErrorsAfterTicks(t *testing.T) {
 	broken := errors.New("broken")
 	pieces := [][]feed.Tick{{{Seq: 1}, {Seq: 2}, {Seq: 3}}, nil, {{Seq: 4}}, {{Seq: 5}}}
 	var p rawfile.Pump

@@ -36,7 +36,7 @@ func packed(t *testing.T, text string) (gz, zst []byte) {
 }
 
 // A file is unpacked according to its content, whatever its name; a directory is refused.
-func TestOpen(t *testing.T) {
+func TestOpenUnpacksByContent(t *testing.T) {
 	text := string(bytes.Repeat([]byte("tick "), 10_000))
 	gz, zst := packed(t, text)
 	for name, b := range map[string][]byte{"plain.gz": []byte(text), "gzip.csv": gz, "zstd.bin": zst} {
@@ -97,7 +97,7 @@ func read(t *testing.T, skip int, files ...string) (symbols []string, s rawfile.
 
 // Files are read one after another. Damage within SkipBad is skipped, and the first is kept; beyond SkipBad it
 // ends the source after the ticks before it.
-func TestSource(t *testing.T) {
+func TestSourceSkipsDamageWithinBounds(t *testing.T) {
 	one, two := write(t, "one", []byte("aaaabad!bbbb")), write(t, "two", []byte("ccccaaaadd"))
 	symbols, s, err := read(t, 2, one, two)
 	assert.Equal(t, io.EOF, err)

@@ -9,7 +9,7 @@ import (
 )
 
 // Each way to write one instant is read to the nanosecond.
-func TestTimes(t *testing.T) {
+func TestTimesAreReadToTheNanosecond(t *testing.T) {
 	want := time.Date(2018, 1, 2, 10, 1, 21, 479_000_000, time.UTC).UnixNano()
 	for _, c := range []struct {
 		text, day, zone, unit string

@@ -11,7 +11,7 @@ import (
 )
 
 // Defuse finds each text that a spreadsheet would take for a formula, and each that would be read back as another text.
-func TestDefuse(t *testing.T) {
+func TestDefuseFindsFormulas(t *testing.T) {
 	for _, text := range []string{"=1+2", "+1", "-2", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''@A", "-"} {
 		assert.True(t, textfile.Defuse(text), "%q", text)
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // Each preset reads the files that its vendor publishes. The rows are made up.
-func TestPresets(t *testing.T) {
+func TestPresetsReadFilesOfVendors(t *testing.T) {
 	const second = int64(1_000_000_000)
 	for name, c := range map[string]struct {
 		preset, symbol, text string

@@ -118,7 +118,7 @@ var sample = map[string][]string{
 }
 
 // Each format is detected from its content, packed or not, and gives the same ticks.
-func TestSamples(t *testing.T) {
+func TestSamplesGiveTheSameTicks(t *testing.T) {
 	for name, want := range sample {
 		plain, err := os.ReadFile(filepath.Join("testdata", name))
 		require.NoError(t, err)
@@ -357,7 +357,7 @@ func TestLongLine(t *testing.T) {
 
 // An instrument is defined again, under the same id, before the tick that needs more
 // decimals; no digit is lost, and a bad line changes no definition.
-func TestExponents(t *testing.T) {
+func TestExponentsGrowWithoutLoss(t *testing.T) {
 	got, _, err := read(t, "time,symbol,price,size\n"+
 		"1772461800,A,1.5,1\n"+
 		"1772461800,A,0.00001,1\n"+

@@ -74,7 +74,7 @@ func kindOf(ticks []feed.Tick, kind feed.Kind) (some []feed.Tick) {
 }
 
 // Captures of exchanges that cannot be read are recognised, and refused by their names.
-func TestStrangers(t *testing.T) {
+func TestStrangersAreRefusedByName(t *testing.T) {
 	for name, message := range map[string]string{
 		"OKX":                     `{"arg":{"channel":"trades","instId":"BTC-USDT"},"data":[{"px":"1"}]}`,
 		"Bybit":                   `{"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":1,"data":[]}`,

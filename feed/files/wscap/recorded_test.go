@@ -180,7 +180,7 @@ func (w *binanceTicker) check(t *testing.T, got *row) {
 }
 
 // The recorded Binance captures agree with an independent decoder.
-func TestBinance(t *testing.T) {
+func TestBinanceAgreesWithAnotherDecoder(t *testing.T) {
 	dir := recorded.Dir(t)
 	for _, c := range []struct {
 		file, symbol, venue        string
@@ -314,7 +314,7 @@ func TestBinanceFutures(t *testing.T) {
 	}
 }
 
-func TestCoinbase(t *testing.T) {
+func TestCoinbaseAgreesWithAnotherDecoder(t *testing.T) {
 	dir := recorded.Dir(t)
 	const file = "coinbase/COINBASE.ws.28.0.gz"
 	type match struct {
@@ -379,7 +379,7 @@ func TestCoinbase(t *testing.T) {
 	assert.Zero(t, st.Resets)
 }
 
-func TestKraken(t *testing.T) {
+func TestKrakenAgreesWithAnotherDecoder(t *testing.T) {
 	dir := recorded.Dir(t)
 	const file = "kraken/KRAKEN_FUTURES.ws.1.0.gz"
 	var want struct {

@@ -200,7 +200,7 @@ func TestBinanceTrades(t *testing.T) {
 }
 
 // If the exchange states no time, and with ClockArrival, the event time is the time of arrival.
-func TestClock(t *testing.T) {
+func TestClockOfArrivalReplacesMissingTimes(t *testing.T) {
 	quote := `1723161254.087891268: {"u":5,"s":"XY","b":"1.50","B":"2.25","a":"0.00","A":"0"}`
 	trade := `1723161254088000000 {"e":"trade","E":1723161255343,"s":"XY","t":3,"p":"1.625","q":"0.0001","T":1723161255342,"m":true,"M":true}`
 	ticks, st, _, err := ticksOf(t, wscap.Config{}, quote, trade)
@@ -277,7 +277,7 @@ func TestBadLines(t *testing.T) {
 }
 
 // A file without ticks is refused, and the error names a message in it.
-func TestRefused(t *testing.T) {
+func TestRefusedFilesNameAMessage(t *testing.T) {
 	_, _, _, err := ticksOf(t, wscap.Config{}, `100000000000000001 {"stream":"xy@kline_1m","data":{"e":"kline","E":1}}`)
 	assert.ErrorContains(t, err, `holds no trades, quotes or books, only messages such as "kline"`)
 	_, _, _, err = ticksOf(t, wscap.Config{}, snapshot20)

@@ -46,7 +46,7 @@ func (s *stream) Close() {
 
 // Events come by time, equal times in the order of the streams, each stream in its own
 // order; a stream is not opened before its time has come.
-func TestQueue(t *testing.T) {
+func TestQueueOrdersEventsByTime(t *testing.T) {
 	open, most := 0, 0
 	mk := func(name string, start int64, err error, times ...int64) *stream {
 		return &stream{name: name, start: start, times: times, err: err, open: &open, most: &most}

@@ -14,7 +14,7 @@ func mixed(n uint64) uint64 {
 }
 
 // A set has the added keys, including 0, and no others.
-func TestSet(t *testing.T) {
+func TestSetHasWhatWasAdded(t *testing.T) {
 	var s, all Set
 	assert.False(t, s.Has(0))
 	assert.False(t, s.Has(1))
@@ -35,7 +35,7 @@ func TestSet(t *testing.T) {
 }
 
 // Beyond two generations the oldest keys are forgotten, and never more than that.
-func TestGenerations(t *testing.T) {
+func TestGenerationsForgetTheOldest(t *testing.T) {
 	var s Set
 	for n := range uint64(2*Generation + 1) {
 		s.Add(mixed(n))
@@ -49,7 +49,7 @@ func TestGenerations(t *testing.T) {
 }
 
 // A repeated trade in a later file is detected; equal trades in one file are different ones.
-func TestPrints(t *testing.T) {
+func TestPrintsFindRepeatsOfLaterFiles(t *testing.T) {
 	var p Prints
 	var g Group
 	a, b := Print{Source: 1, Time: 5, Number: 7, Price: 100, Size: 1}, Print{Source: 1, Time: 5, Number: 7, Price: 101, Size: 1}
