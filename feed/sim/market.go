@@ -13,6 +13,23 @@
 // The market is within the ranges of package facts: what it has in common with real ones is measured, and a test holds it
 // to the ranges in which real days lie.
 //
+// Type [Market] says how it behaves.
+package sim
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"tickfeed/feed"
+)
+
+// A Market is a simulated market. Only one goroutine may use it.
+//
 //   - A few instruments are very active and many are quiet (Zipf's law). Events come in clusters, on time scales from
 //     a millisecond to seconds, where each event makes others of its instrument more likely; now and then an
 //     instrument has a rush. Any minute has as many ticks as [Config].Rate asks for; with the U-shaped day many at
@@ -39,21 +56,6 @@
 //
 // Between days the event times jump by a night or a weekend. A caller that waits for event times would wait
 // that long; [Config].Continuous leaves nights and weekends out.
-package sim
-
-import (
-	"cmp"
-	"context"
-	"io"
-	"math"
-	"math/rand/v2"
-	"slices"
-	"time"
-
-	"tickfeed/feed"
-)
-
-// A Market is a simulated market. Only one goroutine may use it.
 type Market struct {
 	config   Config
 	rng      *rand.Rand

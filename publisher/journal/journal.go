@@ -4,6 +4,45 @@
 // One goroutine begins sessions, appends and rotates. Any number of cursors may read at the same time: they see
 // only whole appends and never make the writer wait. Other goroutines may sync, settle and apply retention.
 //
+// [Journal] says what is durable when, and what happens if the disk fails or files disappear.
+//
+//	j, err := journal.Open(journal.Config{Dir: "journal"})
+//	if err != nil {
+//		return err
+//	}
+//	r := j.Recovered() // what earlier sessions have left
+//	id := feed.NewSessionID()
+//	err = j.Begin(r.Lineage.Child(id, r.Next), codec.ModeLive, r.State)
+//	err = j.Append(packet, next, publishTime)
+//	cursor := j.Cursor(j.Tail())
+//	chunk, err := cursor.Next() // io.EOF after the last append
+//	err = j.Close()
+//
+//	Open → Recovered → Begin → Append … Rotate → Append … → Close
+//	                        │               └→ Prepare, Settle
+//	                        └→ Cursor → Next … (for subscribers behind the log in memory)
+package journal
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/feed"
+	"tickfeed/feed/words"
+)
+
+// A Journal is a directory of recordings that join.
+//
 // Rotate is on the way of ticks to subscribers, so it does only what must precede the next append: it creates the
 // next file and writes the header and the state that the file begins with. Settle does the rest, from another
 // goroutine: it syncs the file that ended, then writes its index and trailer, syncs those, and closes the file.
@@ -31,31 +70,6 @@
 // plenty. This file has no name until Rotate uses it: the directory does not show it, and a killed process leaves
 // nothing of it. It is given up if the disk is full or the feed slows down. When a file ends, the space that it
 // reserved and did not use is freed; after a kill, Open frees it. Until then du counts more than the size of the file.
-//
-//	Open → Recovered → Begin → Append … Rotate → Append … → Close
-//	                        │               └→ Prepare, Settle
-//	                        └→ Cursor → Next … (for subscribers behind the log in memory)
-package journal
-
-import (
-	"cmp"
-	"errors"
-	"fmt"
-	"io"
-	"os"
-	"path/filepath"
-	"slices"
-	"sync"
-	"syscall"
-	"time"
-
-	"tickfeed/codec"
-	"tickfeed/codec/recording"
-	"tickfeed/feed"
-	"tickfeed/feed/words"
-)
-
-// A Journal is a directory of recordings that join.
 type Journal struct {
 	cfg       Config
 	fs        FS

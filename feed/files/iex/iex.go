@@ -3,6 +3,32 @@
 //
 //	src, err := iex.Open([]string{"TOPS16.pcap.gz"}, iex.Config{})
 //
+// Type [Source] says which messages give which ticks, with which values.
+package iex
+
+import (
+	"encoding/binary"
+	"hash/maphash"
+	"io"
+	"time"
+	_ "time/tzdata" // New York on a machine that has no zones
+
+	"tickfeed/feed"
+	"tickfeed/feed/files/internal/book"
+	"tickfeed/feed/files/internal/pcap"
+	"tickfeed/feed/files/internal/recent"
+	"tickfeed/feed/files/rawfile"
+)
+
+// Config configures a Source. The zero Config is ready to use.
+type Config struct {
+	// SkipBad is how many damaged packets are skipped, in all files together, before one ends the source. Not
+	// negative.
+	SkipBad int
+}
+
+// A Source yields the ticks of captures; see [rawfile.Source] for its methods and errors.
+//
 // # Messages
 //
 //	Q  quote update           a quote; a side of price 0 and size 0 is empty
@@ -45,30 +71,6 @@
 // and reading continues; a repeated segment is counted and left out. A new session is counted as a reset and
 // clears the books, and so is a sender that begins again at number 1 in the same session; unlike a duplicate it
 // has a later send time.
-package iex
-
-import (
-	"encoding/binary"
-	"hash/maphash"
-	"io"
-	"time"
-	_ "time/tzdata" // New York on a machine that has no zones
-
-	"tickfeed/feed"
-	"tickfeed/feed/files/internal/book"
-	"tickfeed/feed/files/internal/pcap"
-	"tickfeed/feed/files/internal/recent"
-	"tickfeed/feed/files/rawfile"
-)
-
-// Config configures a Source. The zero Config is ready to use.
-type Config struct {
-	// SkipBad is how many damaged packets are skipped, in all files together, before one ends the source. Not
-	// negative.
-	SkipBad int
-}
-
-// A Source yields the ticks of captures; see [rawfile.Source] for its methods and errors.
 type Source = rawfile.Source
 
 // Venue is the venue of all instruments.

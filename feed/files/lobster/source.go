@@ -1,6 +1,26 @@
 // Package lobster reads LOBSTER files (order book data of Nasdaq, one message file and one order book file per
 // instrument and day; lobsterdata.com, "Data Structure") and provides their ticks as a [feed.Source].
 //
+//	src, err := lobster.Open([]string{"XYZ_2024-03-11_34200000_57600000_message_10.csv"}, lobster.Config{})
+//
+// Type [Source] says which files it reads, and which ticks it makes of them.
+package lobster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+
+	"tickfeed/feed"
+	"tickfeed/feed/files/internal/merge"
+	"tickfeed/feed/files/rawfile"
+)
+
+// A Source yields the ticks of LOBSTER files. Make one with [Open]; it implements [feed.Source].
+//
 // # Files
 //
 // Both files of a pair have the standard name, SYMBOL_YYYY-MM-DD_START_END_message_LEVELS.csv and
@@ -32,22 +52,6 @@
 // Times are seconds after midnight in New York, with up to nine decimals, trailing zeros omitted; the zone is
 // built in. More decimals are rounded if they are smaller than the error of a float, which must have produced
 // them.
-package lobster
-
-import (
-	"context"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"sync"
-
-	"tickfeed/feed"
-	"tickfeed/feed/files/internal/merge"
-	"tickfeed/feed/files/rawfile"
-)
-
-// A Source yields the ticks of LOBSTER files. Make one with [Open]; it implements [feed.Source].
 type Source struct {
 	cfg         Config
 	meter       *rawfile.Meter
