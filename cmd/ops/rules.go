@@ -123,6 +123,9 @@ func Obey(b Rulebook, line string) (any, error) {
 	if near := script.Nearest(words[0], []string{"list", "remove", "trigger"}); near != "" {
 		return nil, fmt.Errorf("%w; or did you mean %q?", err, near)
 	}
+	if len(words) > 1 { // a rule with a mistake
+		return nil, err
+	}
 	return nil, fmt.Errorf("%w; %s", err, understood)
 }
 

@@ -58,10 +58,11 @@ event, such as halt TSLA for 10m, which happens at once; a rule, such as at 10:0
 
 --universe names a file with the instruments: their prices, tick sizes, habits and hours (tickfeed publish
 --print-universe describes the fields). If any of them has hours, a day is 24 hours, and --rate is the rate
-while all instruments trade. --profile names a file with the habits of a recorded market, which tickfeed sim
-fit measures; its rate and its day are then the defaults. Instruments halt at random, two or three a day in
-a large market, only before the first of those lines, and if there is no scenario, no profile, and no hours
-in the universe.
+while all instruments trade. With events, an instrument that is halted, quiet or delisted takes its own
+ticks away, and the others go on at their rates. --profile names a file with the habits of a recorded
+market, which tickfeed sim fit measures; its rate and its day are then the defaults. Instruments halt at
+random, two or three a day in a large market, only before the first of those lines, and if there is no
+scenario, no profile, and no hours in the universe.
 
 With arguments, read the ticks from files, one after the other: CSV (with a header) or NDJSON, - for
 standard input; the formats of exchanges and vendors that "tickfeed import --help" lists; or recordings,

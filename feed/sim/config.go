@@ -65,7 +65,8 @@ type Config struct {
 
 // A Shape is the distribution of ticks over a day. Events come in bursts of less than a second, and any minute
 // has as many ticks as the shape demands: within 10 % at 10 ticks a second and more, or, with levels, where one
-// event has many ticks, at 50 and more. A minute in which every instrument with events is halted has none.
+// event has many ticks, at 50 and more. A minute in which every instrument with events is halted has none. With a Scenario or a
+// command, an instrument that is halted, quiet or delisted takes its own ticks away, and the others go on at their rates.
 type Shape uint8
 
 // The shapes of a day.

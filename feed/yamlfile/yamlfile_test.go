@@ -33,6 +33,7 @@ func TestMistakesNameTheirLine(t *testing.T) {
 		{"  - a\n- b\n", "line 2: this line does not belong to the list"},
 		{"a: 1\n---\nb: 2\n", "line 2: the file has a second document"},
 		{"- a\xff\n", "line 1: the file is not text"},
+		{"- list: [0" + strings.Repeat(",\n    1", 20) + "]\n  price: 1: 2\n", "line 22: a colon is where"},
 		{strings.Repeat(good, 30) + "- name: b\n  price: 1: 2\n" + strings.Repeat(good, 30), "line 152: a colon is where"},
 	} {
 		_, err := Parse([]byte(c.text))
