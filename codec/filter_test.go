@@ -72,6 +72,7 @@ func TestNewFilterIsCanonical(t *testing.T) {
 	}
 }
 
+// Patterns without a symbol, too long, with characters that are not text, or too many are refused.
 func TestNewFilterRefuses(t *testing.T) {
 	long := strings.Repeat("x", feed.MaxText)
 	_, err := NewFilter([]string{long + "@" + long})

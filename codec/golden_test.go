@@ -273,6 +273,7 @@ func TestGoldenPackets(t *testing.T) {
 	}
 }
 
+// A part of a snapshot has the bytes of testdata, and reads as the same ticks.
 func TestGoldenSnapshotPart(t *testing.T) {
 	ticks := []feed.Tick{
 		{Kind: feed.KindDefinition, EventTime: opening, Extra: &feed.Extra{Definition: &appleDefinition}},

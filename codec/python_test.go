@@ -110,6 +110,7 @@ var (
 	aTrade = feed.Trade{Price: 18726, Size: 100, Side: feed.SideBuy, ID: 9001}.Tick(0, opening)
 )
 
+// The client of PROTOCOL.md in Python prints the quotes that a publisher sends.
 func TestQuotesInPython(t *testing.T) {
 	send := lineStart(t, 41, StartedAsAsked)
 	send = append(send, examplePacket(41, aTrade, aQuote)...)

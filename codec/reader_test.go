@@ -177,6 +177,7 @@ func TestReaderRefusesAHeadBeyondTheLimit(t *testing.T) {
 	assert.ErrorIs(t, err, ErrMalformed)
 }
 
+// Buffered reports whether Next returns without reading: a whole message, or an error, is there.
 func TestReaderBuffered(t *testing.T) {
 	end := encodeAny(t, TypeEnd, 43)
 	skipped := encodeAny(t, 64, "new")

@@ -44,6 +44,7 @@ func TestDefinitionValidate(t *testing.T) {
 	}
 }
 
+// A name has the venue only if there is one.
 func TestDefinitionName(t *testing.T) {
 	assert.Equal(t, "AAPL", (&feed.Definition{Symbol: "AAPL"}).Name())
 	assert.Equal(t, "AAPL@XNAS", (&feed.Definition{Symbol: "AAPL", Venue: "XNAS"}).Name())

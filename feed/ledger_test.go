@@ -36,6 +36,7 @@ func story() *feed.Ledger {
 	return &l
 }
 
+// A ledger for people lists the numbers of each account, session by session.
 func TestLedgerForPeople(t *testing.T) {
 	l := story()
 	assert.Equal(t, `session 000000000000000a

@@ -37,6 +37,7 @@ func TestRangeIsHalfOpen(t *testing.T) {
 	}
 }
 
+// An intersection has the numbers of both ranges, and is the zero Range if there are none.
 func TestRangeIntersect(t *testing.T) {
 	for _, c := range []struct{ a, b, want feed.Range }{
 		{span(1, 5), span(3, 9), span(3, 5)},
@@ -71,6 +72,7 @@ func TestRangeJSON(t *testing.T) {
 	}
 }
 
+// The ticks of a range are those whose numbers are in it, also where numbers are missing.
 func TestRangeOfTicks(t *testing.T) {
 	ticks := []feed.Tick{{Seq: 41}, {Seq: 42}, {Seq: 44}}
 	for _, c := range []struct {

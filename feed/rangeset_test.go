@@ -89,6 +89,7 @@ func TestRangeSetAgreesWithFlags(t *testing.T) {
 	})
 }
 
+// A set is written as its ranges in order, joined where they touch, as text and as JSON.
 func TestRangeSetText(t *testing.T) {
 	for _, c := range []struct {
 		ranges     []feed.Range

@@ -39,6 +39,7 @@ func TestSessionIDText(t *testing.T) {
 	}
 }
 
+// A lineage is bounded, its sessions differ, and its first numbers do not decrease.
 func TestLineageValidate(t *testing.T) {
 	long := lineage(1, 1)
 	for id := feed.SessionID(2); len(long) < feed.MaxLineage; id++ {
@@ -115,6 +116,7 @@ func TestLineageOwner(t *testing.T) {
 	}
 }
 
+// Until ends with the session, and shares no memory that an append could change.
 func TestLineageUntil(t *testing.T) {
 	l := lineage(0xa, 1, 0xb, 42, 0xc, 44)
 	until, ok := l.Until(0xb)

@@ -17,6 +17,7 @@ import (
 	"tickfeed/publisher"
 )
 
+// An address to listen on is HOST:PORT with a number, or unix:PATH.
 func TestCheckAddress(t *testing.T) {
 	for _, good := range []string{"localhost:8425", "127.0.0.1:0", "[::1]:8425", ":8425", "unix:p.sock"} {
 		assert.NoError(t, checkAddress("--listen", good), good)

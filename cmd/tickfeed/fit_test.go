@@ -44,6 +44,7 @@ func TestSimFit(t *testing.T) {
 	assert.Contains(t, outputOf(t, dir, append([]string{"sim", "--print-universe"}, market...)...), "\nONE,SIM,stock,USD,")
 }
 
+// Profiles that cannot be read, and flags that a profile excludes, are refused with their place and what to do.
 func TestSimFitUsage(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -180,6 +180,7 @@ func (f *fixed) Next(_ context.Context, batch []feed.Tick) (int, error) {
 
 func (f *fixed) Close() error { return nil }
 
+// Messages name at most three files.
 func TestNamesOf(t *testing.T) {
 	assert.Equal(t, "a", namesOf([]string{"a"}))
 	assert.Equal(t, "a b c", namesOf([]string{"a", "b", "c"}))

@@ -62,6 +62,7 @@ func TestRetentionIsASizeAnAgeOrBoth(t *testing.T) {
 	}
 }
 
+// Numbers, sizes and durations for people have about three digits.
 func TestForPeople(t *testing.T) {
 	for v, want := range map[float64]string{0: "0", 999: "999", 1000: "1k", 1234: "1.23k", 99_960: "100k", 12_345_678: "12.3M"} {
 		assert.Equal(t, want, formatCount(v))
@@ -74,6 +75,7 @@ func TestForPeople(t *testing.T) {
 	}
 }
 
+// A date opens the market at 09:30 in New York, in summer and in winter.
 func TestStartOfMarket(t *testing.T) {
 	now := time.Date(2026, 3, 4, 5, 6, 7, 8, time.UTC)
 	for text, want := range map[string]string{

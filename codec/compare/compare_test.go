@@ -321,6 +321,7 @@ func linesOf(text string) compare.Party {
 
 const trade = `{"session":"000000000000000a","seq":%d,"type":"trade","symbol":"AAPL","venue":"XNAS","ts_event":1767623400000000000,"ts_publish":1767623400000000001,"price":%s,"size":100,"side":"buy","trade_id":"7"}` + "\n"
 
+// Lines of two parties are compared by what they mean, not by how their numbers are written.
 func TestLines(t *testing.T) {
 	line := func(seq int, price string) string { return fmt.Sprintf(trade, seq, price) }
 	plain := line(1, "187.25") + line(2, "187.5") + line(3, "188")
@@ -351,6 +352,7 @@ func TestLines(t *testing.T) {
 	}
 }
 
+// A line that is not one of subscribe --json is an error that names it.
 func TestBadLines(t *testing.T) {
 	good := fmt.Sprintf(trade, 1, "187.25")
 	for _, test := range []struct{ name, text, want string }{

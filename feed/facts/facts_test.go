@@ -272,6 +272,7 @@ func TestBookWindow(t *testing.T) {
 	}
 }
 
+// A range without one of its bounds is written with the other only.
 func TestRangesAsText(t *testing.T) {
 	for want, r := range map[string]Range{
 		"±0.1": {-0.1, 0.1}, "≥ 0": {0, inf}, "≤ 1": {-inf, 1}, "2.5 to 4.5": {2.5, 4.5}, "-0.4 to -0.03": {-0.4, -0.03},

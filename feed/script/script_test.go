@@ -87,6 +87,7 @@ func TestErrorsNameLineAndColumn(t *testing.T) {
 	assert.ErrorContains(t, err, "a colon and an event must follow the trigger")
 }
 
+// Factors and percentages are read within their bounds.
 func TestFactorsAndPercentages(t *testing.T) {
 	parse := func(text string) *Parser {
 		words, _, err := wordsOf(text)

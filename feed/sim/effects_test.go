@@ -71,10 +71,12 @@ func meanOf(kind feed.Kind, value func(*feed.Tick) int64) measure {
 	}
 }
 
+// The event spread multiplies the spread while it lasts.
 func TestSpreadEvent(t *testing.T) {
 	assertEffect(t, "spread", "x4", 4, 0.35, meanOf(feed.KindQuote, func(k *feed.Tick) int64 { return k.Quote().Ask - k.Quote().Bid }))
 }
 
+// The event depth divides the sizes of quotes and levels while it lasts.
 func TestDepthEvent(t *testing.T) {
 	assertEffect(t, "depth", "/10", 0.1, 0.3,
 		meanOf(feed.KindQuote, func(k *feed.Tick) int64 { return k.Quote().BidSize + k.Quote().AskSize }),

@@ -143,6 +143,8 @@ at 50m: crash AMZN -15% in 20s`))
 	}
 }
 
+// Price bands are twice as wide for 15 minutes after the opening and 25 before the close, and not in a market that never
+// closes.
 func TestWidthOfBands(t *testing.T) {
 	m, err := New(hour(t, "at 0s: luld on *"))
 	require.NoError(t, err)

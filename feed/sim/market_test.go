@@ -475,6 +475,7 @@ func moments(x []float64) (mean, variance float64) {
 	return mean, variance
 }
 
+// Instruments are correlated by their betas.
 func TestInstrumentsMoveTogether(t *testing.T) {
 	c := Config{Rate: 15, Instruments: 50, Days: 1}.withDefaults()
 	const minutes = 390

@@ -48,6 +48,7 @@ func fullProfile() *Profile {
 	}
 }
 
+// A profile that is written reads as the same profile.
 func TestProfileRoundTrip(t *testing.T) {
 	want := fullProfile()
 	text := want.AppendYAML(nil)

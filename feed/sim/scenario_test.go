@@ -174,6 +174,7 @@ func TestEveryExampleIsARule(t *testing.T) {
 	}
 }
 
+// A mistake in a scenario is reported with its place and what to write instead.
 func TestScenarioErrors(t *testing.T) {
 	for _, test := range []struct{ script, want string }{
 		{"at 10:00: halt", "x:1:15: halt must be followed by instruments, such as AAPL or *"},
@@ -498,6 +499,7 @@ func TestBustsNameTradesThatWere(t *testing.T) {
 	assert.Len(t, busted, 9)
 }
 
+// Quotes are locked or crossed for as long as the event says, and then no more.
 func TestLockedAndCrossed(t *testing.T) {
 	t.Parallel()
 	for _, depth := range []int{0, 3} {

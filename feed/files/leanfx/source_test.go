@@ -165,6 +165,7 @@ func TestSampleMarketComesFromFolders(t *testing.T) {
 	assert.Equal(t, feed.Quote{Bid: 1410212345, Ask: feed.NoPrice}.Tick(0, at+1_000_001), got[4])
 }
 
+// A bad row is an error with its place and reason, or is skipped within SkipBad.
 func TestBadRows(t *testing.T) {
 	for name, c := range map[string]struct{ row, want string }{
 		"two columns":  {"1,2", "3 columns"},
@@ -192,6 +193,7 @@ func TestBadRows(t *testing.T) {
 	}
 }
 
+// Open refuses what is not a zip of tick quotes, and two zips of one pair and day.
 func TestOpenRefuses(t *testing.T) {
 	good := write(t, "fxcm_a.zip", "20240102_eurusd_tick_quote.csv", "1,1,1\n")
 	twin := write(t, "fxcm_b.zip", "20240102_eurusd_tick_quote.csv", "1,1,1\n")

@@ -228,6 +228,7 @@ func TestMergedByTime(t *testing.T) {
 	assert.Equal(t, int64(57515+49482+999), src.Stats().Messages)
 }
 
+// Recorded LOBSTER files are recognised, and those of other formats are not.
 func TestRecogniseRecorded(t *testing.T) {
 	dir := recorded.Dir(t)
 	for path, want := range map[string]bool{

@@ -142,6 +142,7 @@ func TestDaysClearTheBook(t *testing.T) {
 	assert.Equal(t, int32(20241104), got[6].TradingDay())
 }
 
+// A bad row of either file is an error with its place and reason, or is skipped with the row beside it.
 func TestBadRows(t *testing.T) {
 	const row = "9999999999,0,100,5\n"
 	for name, c := range map[string]struct{ message, book, want string }{

@@ -436,6 +436,7 @@ func TestKrakenAgreesWithAnotherDecoder(t *testing.T) {
 	}
 }
 
+// Recorded captures are recognised, and files of other formats are not.
 func TestRecogniseRecorded(t *testing.T) {
 	dir := recorded.Dir(t)
 	for path, want := range map[string]bool{

@@ -169,6 +169,7 @@ func TestSnapshotOwner(t *testing.T) {
 	assert.Len(t, st.Reports, 1)
 }
 
+// A trade of Binance on either market comes once, with its condition; repeats, gaps and what is no trade are counted.
 func TestBinanceTrades(t *testing.T) {
 	trade := func(id, rest string) string {
 		return `100000000000000001 {"stream":"xy@trade","data":{"e":"trade","E":2,"T":1,"s":"XY","t":` + id + `,"p":"1.50","q":"2",` + rest + `}}`
@@ -239,6 +240,7 @@ func TestKrakenBook(t *testing.T) {
 	assert.Equal(t, int64(1), st.Gaps)
 }
 
+// A bad line is an error with its place and reason, or is skipped within SkipBad.
 func TestBadLines(t *testing.T) {
 	const good = `100.5: {"type":"match","trade_id":1,"side":"buy","size":"1","price":"1","product_id":"A-B","time":"2021-04-17T16:43:37Z"}`
 	for name, c := range map[string]struct{ line, want string }{
