@@ -44,46 +44,83 @@ func ExampleCut() {
 		log.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	day, err := recording.Open("../../testdata/day.tick")
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer day.Close()
 	path := filepath.Join(dir, "noon.tick")
-	file, err := recording.CreateNew(path)
+	if err := cutDay(path, "seq:4000", "seq:4100"); err != nil {
+		log.Fatal(err)
+	}
+	in, reader := reading(path)
+	defer in.Close()
+	fmt.Println("numbers from", reader.Header().Next)
+	// Output:
+	// numbers from 4000
+}
+
+// Recordings of one session that overlap become one.
+func ExampleJoin() {
+	dir, err := os.MkdirTemp("", "example")
 	if err != nil {
 		log.Fatal(err)
 	}
-	from, err := recording.ParsePlace("seq:4000", nil)
+	defer os.RemoveAll(dir)
+	var readers []*recording.Reader
+	for _, part := range [][2]string{{"seq:1", "seq:60"}, {"seq:50", "seq:101"}} {
+		path := filepath.Join(dir, part[0]+".tick")
+		if err := cutDay(path, part[0], part[1]); err != nil {
+			log.Fatal(err)
+		}
+		in, reader := reading(path)
+		defer in.Close()
+		readers = append(readers, reader)
+	}
+	file, err := recording.CreateNew(filepath.Join(dir, "whole.tick"))
 	if err != nil {
 		log.Fatal(err)
 	}
-	to, err := recording.ParsePlace("seq:4100", nil)
-	if err != nil {
+	if _, err := recording.Join(context.Background(), file, readers[1].Header().Lineage, readers, nil); err != nil {
 		log.Fatal(err)
 	}
-	reader, err := day.Reader()
-	if err != nil {
-		log.Fatal(err)
-	}
-	_, err = recording.Cut(context.Background(), file, reader, recording.CutConfig{From: from, To: to, Filter: codec.Filter{"AAPL"}})
-	if err != nil {
-		log.Fatal(err)
-	}
-	trades := 0
-	for part, err := range recording.Parts(path) {
+	ticks := 0
+	for part, err := range recording.Parts(filepath.Join(dir, "whole.tick")) {
 		if err != nil {
 			log.Fatal(err)
 		}
-		for i := range part.Ticks {
-			if part.Ticks[i].Kind == feed.KindTrade {
-				trades++
-			}
-		}
+		ticks += len(part.Ticks)
 	}
-	fmt.Println(trades, "trades")
+	fmt.Println(ticks, "ticks")
 	// Output:
-	// 4 trades
+	// 100 ticks
+}
+
+// cutDay writes a part of the day in testdata to path.
+func cutDay(path, from, to string) error {
+	in, day := reading("../../testdata/day.tick")
+	defer in.Close()
+	file, err := recording.CreateNew(path)
+	if err != nil {
+		return err
+	}
+	var cfg recording.CutConfig
+	if cfg.From, err = recording.ParsePlace(from, nil); err != nil {
+		return err
+	}
+	if cfg.To, err = recording.ParsePlace(to, nil); err != nil {
+		return err
+	}
+	_, err = recording.Cut(context.Background(), file, day, cfg)
+	return err
+}
+
+// reading opens a recording. The caller must close the input.
+func reading(path string) (*recording.Input, *recording.Reader) {
+	in, err := recording.Open(path)
+	if err != nil {
+		log.Fatal(err)
+	}
+	reader, err := in.Reader()
+	if err != nil {
+		log.Fatal(err)
+	}
+	return in, reader
 }
 
 // A recording of ticks is made: the builder numbers and packs them.
