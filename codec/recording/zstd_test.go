@@ -312,6 +312,9 @@ func TestCompressedBounds(t *testing.T) {
 	assert.ErrorContains(t, err, "or as a single segment, of more than 8 MiB (zstd --long or --ultra): decompress it first")
 }
 
+// inputMemory bounds what opening and reading a small compressed file allocates: the decoder and its windows, for each reader.
+const inputMemory = 8 << 20
+
 // FuzzInput reads hostile compressed files: opening and reading them always ends, in bounded memory.
 func FuzzInput(f *testing.F) {
 	b, _ := example(f, 8<<10)
@@ -321,6 +324,14 @@ func FuzzInput(f *testing.F) {
 	f.Add(file[:len(file)/2])
 	f.Add(append(bytes.Clone(file[:100]), file...))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		defer func() {
+			runtime.ReadMemStats(&after)
+			if n := after.TotalAlloc - before.TotalAlloc; n > inputMemory+20*uint64(len(b)) {
+				t.Fatalf("%d bytes allocated for a file of %d", n, len(b))
+			}
+		}()
 		in, err := NewInput(bytes.NewReader(b), int64(len(b)))
 		if err != nil {
 			return
