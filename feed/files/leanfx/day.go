@@ -197,10 +197,10 @@ func (d *day) Advance() (int64, error) {
 		default:
 			return 0, d.lines.Bad(d.path, "the rest cannot be unpacked: "+err.Error(), err)
 		}
-		d.source.count.Rows++
+		d.source.count.Now.Rows++
 		if reason == "" {
 			if d.time < d.before {
-				d.source.count.Backward++
+				d.source.count.Now.Backward++
 			}
 			d.before = d.time
 			return d.time, nil

@@ -31,7 +31,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 	_ "time/tzdata" // zones for machines without a zone database
 
@@ -51,9 +50,7 @@ type Source struct {
 	buf     [3]feed.Tick
 	pump    rawfile.Pump
 
-	count Stats
-	mu    sync.Mutex
-	stats Stats // what Stats returns
+	count rawfile.Counter[Stats]
 }
 
 var _ feed.Source = (*Source)(nil)
@@ -72,13 +69,11 @@ type Config struct {
 
 // Stats counts what a Source has read and returned.
 type Stats struct {
+	rawfile.RowStats
 	Rows     int64 // good or bad
-	Ticks    int64 // returned, definitions included
 	Locked   int64 // quotes whose bid equals the ask
 	Crossed  int64 // quotes whose bid is above the ask
 	Backward int64 // rows with a time before that of the previous row
-	Skipped  int64 // bad rows tolerated
-	FirstBad *rawfile.LineError
 }
 
 // A pair is the state of one currency pair at one market.
@@ -140,10 +135,8 @@ func (s *Source) Meter(m *rawfile.Meter) { s.meter = m }
 // bad and Config.SkipBad is used up, or if a zip cannot be unpacked.
 func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 	n, err := s.pump.Next(ctx, batch, s.more)
-	s.count.Ticks += int64(n)
-	s.mu.Lock()
-	s.stats = s.count
-	s.mu.Unlock()
+	s.count.Now.Ticks += int64(n)
+	s.count.Show()
 	return n, err
 }
 
@@ -179,9 +172,9 @@ func (s *Source) tell(d *day) {
 	switch {
 	case q.Bid == 0 || q.Ask == 0:
 	case q.Bid == q.Ask:
-		s.count.Locked++
+		s.count.Now.Locked++
 	case q.Bid > q.Ask:
-		s.count.Crossed++
+		s.count.Now.Crossed++
 	}
 	if q.Bid == 0 {
 		q.Bid = feed.NoPrice
@@ -193,23 +186,10 @@ func (s *Source) tell(d *day) {
 }
 
 // bad counts a bad row. It returns nil if the row is skipped.
-func (s *Source) bad(e *rawfile.LineError) error {
-	if s.count.FirstBad == nil {
-		s.count.FirstBad = e
-	}
-	if s.count.Skipped >= int64(s.cfg.SkipBad) {
-		return e
-	}
-	s.count.Skipped++
-	return nil
-}
+func (s *Source) bad(e *rawfile.LineError) error { return s.count.Now.Bad(e, s.cfg.SkipBad) }
 
 // Stats returns the counts as of the last return of Next. Any goroutine may call it at any time.
-func (s *Source) Stats() Stats {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.stats
-}
+func (s *Source) Stats() Stats { return s.count.Shown() }
 
 // Close closes the open files. The error is always nil.
 func (s *Source) Close() error {

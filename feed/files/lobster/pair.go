@@ -162,7 +162,7 @@ func (p *pair) Advance() (int64, error) {
 			return 0, err
 		}
 		at := &p.message
-		p.source.count.Messages++
+		p.source.count.Now.Messages++
 		if !p.noBook {
 			line, err := p.book.next()
 			if err == io.EOF {
@@ -189,7 +189,7 @@ func (p *pair) Advance() (int64, error) {
 		if reason == "" {
 			p.time += p.midnight
 			if p.time < p.before {
-				p.source.count.Backward++
+				p.source.count.Now.Backward++
 			}
 			p.before = p.time
 			return p.time, nil

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"sync"
 
 	"tickfeed/feed"
 	"tickfeed/feed/files/internal/merge"
@@ -60,9 +59,7 @@ type Source struct {
 	pump        rawfile.Pump
 	buf         []feed.Tick // backing array of pending
 
-	count Stats
-	mu    sync.Mutex
-	stats Stats // what Stats returns
+	count rawfile.Counter[Stats]
 }
 
 var _ feed.Source = (*Source)(nil)
@@ -82,14 +79,12 @@ type Config struct {
 
 // Stats counts what a Source has read and returned.
 type Stats struct {
-	Messages int64 // message rows, good or bad
-	Ticks    int64 // returned, definitions included
-	Trades   int64 // executions of visible and of hidden orders, and crosses
-	Hidden   int64 // trades among them with hidden orders
-	Halts    int64 // messages of type 7
-	Backward int64 // rows with a time before that of the previous row
-	Skipped  int64 // bad rows tolerated
-	FirstBad *rawfile.LineError
+	rawfile.RowStats
+	Messages int64    // message rows, good or bad
+	Trades   int64    // executions of visible and of hidden orders, and crosses
+	Hidden   int64    // trades among them with hidden orders
+	Halts    int64    // messages of type 7
+	Backward int64    // rows with a time before that of the previous row
 	Notes    []string // message files without their order book, the first maxNotes of them
 }
 
@@ -141,8 +136,8 @@ func Open(paths []string, cfg Config) (*Source, error) {
 			info, err := os.Stat(f.path)
 			if f == &p.book && f.path != path && errors.Is(err, fs.ErrNotExist) {
 				p.noBook = true
-				if len(s.count.Notes) < maxNotes {
-					s.count.Notes = append(s.count.Notes, fmt.Sprintf(
+				if len(s.count.Now.Notes) < maxNotes {
+					s.count.Now.Notes = append(s.count.Now.Notes, fmt.Sprintf(
 						"%s: its order book file is missing: only trades and statuses are read, no quotes and no book", path))
 				}
 				continue
@@ -175,10 +170,8 @@ func (s *Source) Meter(m *rawfile.Meter) { s.meter = m }
 // bad and Config.SkipBad is used up, or else names the file that cannot be read or unpacked.
 func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 	n, err := s.pump.Next(ctx, batch, s.more)
-	s.count.Ticks += int64(n)
-	s.mu.Lock()
-	s.stats = s.count
-	s.mu.Unlock()
+	s.count.Now.Ticks += int64(n)
+	s.count.Show()
 	return n, err
 }
 
@@ -208,12 +201,12 @@ func (s *Source) tell(p *pair) {
 		s.begin(in, p)
 	}
 	if p.kind == typeHalt {
-		s.count.Halts++
+		s.count.Now.Halts++
 		s.buf = append(s.buf, feed.StatusTick(in.id, p.time, p.status(), 0))
 	} else if tr, ok := p.trade(); ok {
-		s.count.Trades++
+		s.count.Now.Trades++
 		if p.kind == typeHidden {
-			s.count.Hidden++
+			s.count.Now.Hidden++
 		}
 		s.buf = append(s.buf, tr.Tick(in.id, p.time))
 	}
@@ -295,23 +288,10 @@ func better(side feed.Side, a, b int64) bool {
 }
 
 // bad counts a bad row. It returns nil if the row is skipped.
-func (s *Source) bad(e *rawfile.LineError) error {
-	if s.count.FirstBad == nil {
-		s.count.FirstBad = e
-	}
-	if s.count.Skipped >= int64(s.cfg.SkipBad) {
-		return e
-	}
-	s.count.Skipped++
-	return nil
-}
+func (s *Source) bad(e *rawfile.LineError) error { return s.count.Now.Bad(e, s.cfg.SkipBad) }
 
 // Stats returns the counts as of the last return of Next. Any goroutine may call it at any time.
-func (s *Source) Stats() Stats {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.stats
-}
+func (s *Source) Stats() Stats { return s.count.Shown() }
 
 // Close closes the open files. The error is always nil.
 func (s *Source) Close() error {

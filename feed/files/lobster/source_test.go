@@ -89,7 +89,7 @@ func TestEventsAreTradeLevelsQuote(t *testing.T) {
 	for i := range want {
 		assert.True(t, want[i].Equal(&got[i]), "tick %d: want %+v, got %+v", i, want[i], got[i])
 	}
-	assert.Equal(t, lobster.Stats{Messages: 8, Ticks: 14, Trades: 3, Hidden: 1, Halts: 3}, stats)
+	assert.Equal(t, lobster.Stats{RowStats: rawfile.RowStats{Ticks: 14}, Messages: 8, Trades: 3, Hidden: 1, Halts: 3}, stats)
 
 	got, _, err = ticksOf(t, lobster.Config{TradesOnly: true}, path)
 	require.NoError(t, err)

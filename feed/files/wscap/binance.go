@@ -256,7 +256,7 @@ func (s *Source) binanceTrade(m *binanceMessage, from stream, id []byte) string 
 		t.condition = x
 	}
 	if in.trades != streamNone && in.trades != from {
-		s.count.Repeated++
+		s.count.Now.Repeated++
 		return ""
 	}
 	reason = s.trade(in, at, t)
@@ -328,7 +328,7 @@ func (s *Source) binanceUpdate(m *binanceMessage, b []byte) string {
 	if bk.last != 0 || bk.live {
 		old, joins := bk.place(&h, m.pu != nil)
 		if old {
-			s.count.Repeated++
+			s.count.Now.Repeated++
 			return ""
 		}
 		if !joins {
@@ -347,7 +347,7 @@ func (s *Source) binanceUpdate(m *binanceMessage, b []byte) string {
 		return reason
 	}
 	if bk.live {
-		s.count.Updates++
+		s.count.Now.Updates++
 	}
 	return ""
 }
@@ -400,7 +400,7 @@ func (s *Source) binanceSnapshot(m *binanceMessage) string {
 		}
 	}
 	if in == nil {
-		s.count.Unplaced++
+		s.count.Now.Unplaced++
 		if s.otherName == "" {
 			s.otherName = "a book that does not say of which instrument"
 		}
@@ -408,13 +408,13 @@ func (s *Source) binanceSnapshot(m *binanceMessage) string {
 		return ""
 	}
 	if in.book.live && last <= in.book.last {
-		s.count.Repeated++ // the book is newer
+		s.count.Now.Repeated++ // the book is newer
 		return ""
 	}
 	if reason := s.tellLevels(in, at, true); reason != "" {
 		return reason
 	}
-	s.count.Snapshots++
+	s.count.Now.Snapshots++
 	waiting := in.book.held
 	in.book = book{live: true, fresh: true, last: last}
 	return s.release(in, waiting)
@@ -426,7 +426,7 @@ func (s *Source) release(in *instrument, waiting []held) (reason string) {
 	for i := range waiting {
 		h := &waiting[i]
 		s.held -= len(h.message)
-		s.count.Unanchored--
+		s.count.Now.Unanchored--
 		s.arrival = h.arrival
 		var m binanceMessage
 		bad := m.parse(h.message)

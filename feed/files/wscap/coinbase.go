@@ -68,7 +68,7 @@ func (s *Source) coinbase(b []byte) string {
 	kind := text(m.kind)
 	switch string(kind) {
 	case "last_match":
-		s.count.Repeated++
+		s.count.Now.Repeated++
 		return ""
 	case "match", "ticker", "snapshot", "l2update":
 	default:
@@ -112,7 +112,7 @@ func (s *Source) coinbase(b []byte) string {
 		}
 		reason := s.tellLevels(in, at, true)
 		if reason == "" {
-			s.count.Snapshots++
+			s.count.Now.Snapshots++
 			s.startBook(in)
 		}
 		return reason
@@ -154,14 +154,14 @@ func (s *Source) coinbaseUpdate(in *instrument, at int64, m *coinbaseMessage) st
 	}
 	s.useful = true
 	if !in.book.live {
-		s.count.Unanchored++
+		s.count.Now.Unanchored++
 		if !s.cfg.PartialBooks {
 			return ""
 		}
 	}
 	reason := s.tellLevels(in, at, false)
 	if reason == "" && in.book.live {
-		s.count.Updates++
+		s.count.Now.Updates++
 	} else if reason == "" {
 		s.unnumber(in)
 	}

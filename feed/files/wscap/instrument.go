@@ -192,7 +192,7 @@ func (s *Source) trade(in *instrument, at int64, t trade) string {
 		tick.Extra = &feed.Extra{TradeRef: string(t.ref)}
 	}
 	s.buf = append(s.buf, tick)
-	s.count.Trades++
+	s.count.Now.Trades++
 	return ""
 }
 
@@ -211,23 +211,23 @@ func (s *Source) joins(in *instrument, n uint64) bool {
 		return true
 	case last == 0 || n == last+1:
 	case n > last:
-		s.count.Gaps++
+		s.count.Now.Gaps++
 		s.report("%s: trades %d to %d are missing", in.def.Name(), last+1, n-1)
 	case !later && in.told.Contains(n):
-		s.count.Repeated++
+		s.count.Now.Repeated++
 		return false
 	case later:
-		s.count.Resets++
+		s.count.Now.Resets++
 		s.report("%s: trade %d after %d", in.def.Name(), n, last)
 		in.tradeID, in.told = 0, feed.RangeSet{}
 	case n < in.told.Ranges()[0].From: // older than the first trade of the capture
-		s.count.Resets++
+		s.count.Now.Resets++
 		s.report("%s: trade %d after %d", in.def.Name(), n, last)
 	default:
 		holes := len(in.told.Ranges())
 		in.told.Add(feed.Range{From: n, To: n + 1})
 		if len(in.told.Ranges()) < holes {
-			s.count.Gaps--
+			s.count.Now.Gaps--
 		}
 		s.report("%s: trade %d came late, after %d", in.def.Name(), n, last)
 	}
@@ -254,10 +254,10 @@ func (s *Source) newer(in *instrument, n uint64) bool {
 	case n == 0:
 		return true
 	case n <= in.quoteID && (at == math.MinInt64 || n == in.quoteID || at-lag <= in.quoteAt):
-		s.count.Repeated++
+		s.count.Now.Repeated++
 		return false
 	case n < in.quoteID:
-		s.count.Resets++
+		s.count.Now.Resets++
 		s.report("%s: quote %d after %d", in.def.Name(), n, in.quoteID)
 	}
 	in.quoteID, in.quoteAt = n, at
@@ -298,9 +298,9 @@ func (s *Source) quote(in *instrument, at int64, id uint64, bid, bidSize, ask, a
 		return ""
 	}
 	s.buf = append(s.buf, q.Tick(in.id, at))
-	s.count.Quotes++
+	s.count.Now.Quotes++
 	if s.stated == 0 && s.cfg.Clock == ClockVenue {
-		s.count.Arrived++
+		s.count.Now.Arrived++
 	}
 	return ""
 }
@@ -367,7 +367,7 @@ func (s *Source) appendLevels(in *instrument, at int64, whole bool, start int) {
 // breakBook ends the book of in, because updates are missing: the book is cleared,
 // and the held updates are dropped, since they cannot join a later snapshot.
 func (s *Source) breakBook(in *instrument, at int64, format string, args ...any) {
-	s.count.Gaps++
+	s.count.Now.Gaps++
 	s.report("%s: %s", in.def.Name(), fmt.Sprintf(format, args...))
 	if in.defined && (in.book.live || s.cfg.PartialBooks) {
 		s.buf = append(s.buf, feed.ClearTick(in.id, at, feed.SideBoth))
@@ -380,7 +380,7 @@ func (s *Source) breakBook(in *instrument, at int64, format string, args ...any)
 
 // hold keeps an update of in until its snapshot comes.
 func (s *Source) hold(in *instrument, h held) {
-	s.count.Unanchored++
+	s.count.Now.Unanchored++
 	for s.held+len(h.message) > maxHeld && len(in.book.held) > 0 {
 		s.held -= len(in.book.held[0].message)
 		in.book.held = in.book.held[1:]

@@ -73,7 +73,7 @@ func (s *Source) kraken(b []byte) string {
 	name := text(m.feed)
 	switch string(name) {
 	case "trade_snapshot":
-		s.count.Repeated++
+		s.count.Now.Repeated++
 		return ""
 	case "trade", "ticker", "ticker_lite", "book", "book_snapshot":
 	default:
@@ -135,12 +135,12 @@ func (s *Source) krakenSnapshot(in *instrument, at int64, seq uint64, m *krakenM
 	bk := &in.book
 	if bk.live && seq <= bk.last && s.stated <= bk.at && bk.at != 0 {
 		s.useful = true
-		s.count.Repeated++ // from another collector; the book is newer
+		s.count.Now.Repeated++ // from another collector; the book is newer
 		return ""
 	}
 	reason := s.tellLevels(in, at, true)
 	if reason == "" {
-		s.count.Snapshots++
+		s.count.Now.Snapshots++
 		in.book = book{live: true, last: seq, at: s.stated}
 	}
 	return reason
@@ -156,7 +156,7 @@ func (s *Source) krakenUpdate(in *instrument, at int64, seq uint64, m *krakenMes
 	bk := &in.book
 	if bk.last != 0 {
 		if seq <= bk.last { // not a new numbering, which would begin with a snapshot
-			s.count.Repeated++
+			s.count.Now.Repeated++
 			return ""
 		}
 		if seq != bk.last+1 {
@@ -166,14 +166,14 @@ func (s *Source) krakenUpdate(in *instrument, at int64, seq uint64, m *krakenMes
 	bk.last, bk.at = seq, s.stated
 	s.useful = true
 	if !bk.live {
-		s.count.Unanchored++
+		s.count.Now.Unanchored++
 		if !s.cfg.PartialBooks {
 			return ""
 		}
 	}
 	reason := s.tellLevels(in, at, false)
 	if reason == "" && bk.live {
-		s.count.Updates++
+		s.count.Now.Updates++
 	}
 	return reason
 }

@@ -58,7 +58,7 @@ type krakenLevels struct {
 func (s *Source) krakenBook(in *instrument, at int64, m krakenLevels) string {
 	bk := &in.book
 	if !m.whole && !bk.live {
-		s.count.Unanchored++
+		s.count.Now.Unanchored++
 		s.useful = true
 		if !s.cfg.PartialBooks {
 			return ""
@@ -68,7 +68,7 @@ func (s *Source) krakenBook(in *instrument, at int64, m krakenLevels) string {
 		return reason
 	}
 	if bk.live && m.depth != 0 && m.depth != bk.kraken.depth {
-		s.count.Repeated++ // the same book, from another subscription
+		s.count.Now.Repeated++ // the same book, from another subscription
 		return ""
 	}
 	key := m.key ^ s.hash([]byte(in.def.Symbol))
@@ -95,7 +95,7 @@ func (s *Source) krakenBook(in *instrument, at int64, m krakenLevels) string {
 		s.report("%s: the checksum of a snapshot is not that of its levels, as if a program had changed the numbers; the book is not checked", in.def.Name())
 	case s.stated != 0 && s.stated <= bk.at: // late, from another collector
 		k.revert()
-		s.count.Repeated++
+		s.count.Now.Repeated++
 		return ""
 	default:
 		s.breakBook(in, at, "the checksum %s of the book is not that of the levels told, so updates are missing", m.checksum)
@@ -108,12 +108,12 @@ func (s *Source) krakenBook(in *instrument, at int64, m krakenLevels) string {
 		}
 		s.appendLevels(in, at, true, start)
 		bk.kraken, bk.at = k, max(bk.at, s.stated)
-		s.count.Snapshots++
+		s.count.Now.Snapshots++
 		s.startBook(in)
 		return ""
 	}
 	if len(k.undo) == 0 {
-		s.count.Repeated++
+		s.count.Now.Repeated++
 		return ""
 	}
 	s.seen.Add(key)
@@ -124,7 +124,7 @@ func (s *Source) krakenBook(in *instrument, at int64, m krakenLevels) string {
 	}
 	s.appendLevels(in, at, false, start)
 	bk.at = max(bk.at, s.stated)
-	s.count.Updates++
+	s.count.Now.Updates++
 	return ""
 }
 

@@ -104,7 +104,7 @@ func (s *Source) repeated(key uint64) bool {
 		return false
 	}
 	s.useful = true
-	s.count.Repeated++
+	s.count.Now.Repeated++
 	return true
 }
 
@@ -224,7 +224,7 @@ func (s *Source) krakenSpot(b []byte) string {
 	case string(channel) != "trade" && string(channel) != "ticker" && string(channel) != "book":
 		return s.other(channel)
 	case string(channel) == "trade" && string(kind) == "snapshot": // trades from before the subscription
-		s.count.Repeated++
+		s.count.Now.Repeated++
 		return ""
 	}
 	items := walk(data, '[')

@@ -28,7 +28,6 @@ import (
 	"math"
 	"os"
 	"slices"
-	"sync"
 
 	"tickfeed/feed"
 	"tickfeed/feed/files/internal/recent"
@@ -141,9 +140,7 @@ type Source struct {
 	buf     []feed.Tick
 	pump    rawfile.Pump
 
-	count Stats
-	mu    sync.Mutex
-	stats Stats // the counts that Stats returns; guarded by mu
+	count rawfile.Counter[Stats]
 }
 
 var _ feed.Source = (*Source)(nil)
@@ -231,7 +228,7 @@ func Open(paths []string, cfg Config) (*Source, error) {
 	}
 	s := &Source{
 		cfg: cfg, paths: slices.Clone(paths), seed: maphash.MakeSeed(), instruments: make(map[string]*instrument),
-		count: Stats{SkewMin: math.MaxInt64, SkewMax: math.MinInt64},
+		count: rawfile.Counter[Stats]{Now: Stats{SkewMin: math.MaxInt64, SkewMax: math.MinInt64}},
 	}
 	s.setSite(exchangeName)
 	return s, nil
@@ -250,10 +247,8 @@ func (s *Source) Meter(m *rawfile.Meter) { s.meter = m }
 // opened.
 func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 	n, err := s.pump.Next(ctx, batch, s.more)
-	s.count.Ticks += int64(n)
-	s.mu.Lock()
-	s.stats = s.count
-	s.mu.Unlock()
+	s.count.Now.Ticks += int64(n)
+	s.count.Show()
 	return n, err
 }
 
@@ -303,25 +298,25 @@ func (s *Source) more(wait bool) error {
 	default:
 		return s.lines.Bad(s.raw.Path, "cannot be unpacked further: "+err.Error(), err)
 	}
-	s.count.Lines++
+	s.count.Now.Lines++
 	if reason == "" {
 		return nil
 	}
 	bad := s.lines.Bad(s.raw.Path, reason, nil)
-	if s.count.FirstBad == nil {
-		s.count.FirstBad = bad
+	if s.count.Now.FirstBad == nil {
+		s.count.Now.FirstBad = bad
 	}
-	if s.count.Skipped >= int64(s.cfg.SkipBad) {
+	if s.count.Now.Skipped >= int64(s.cfg.SkipBad) {
 		return bad
 	}
-	s.count.Skipped++
+	s.count.Now.Skipped++
 	return nil
 }
 
 // read handles one line. It returns the reason if the line is bad, and "" otherwise.
 func (s *Source) read(line []byte) string {
 	if control(line) {
-		s.count.Control++
+		s.count.Now.Control++
 		s.connection(line)
 		return ""
 	}
@@ -341,7 +336,7 @@ func (s *Source) connection(line []byte) {
 	if !ok || !s.useful {
 		return
 	}
-	s.count.Resets++
+	s.count.Now.Resets++
 	s.report("a new connection: %.100q", line)
 	at, ok := arrivalTime(bytes.TrimSpace(stamp))
 	if !ok {
@@ -537,7 +532,7 @@ const known = "the known exchanges are Binance, Coinbase Exchange and Kraken"
 
 // other counts a message without ticks.
 func (s *Source) other(name []byte) string {
-	s.count.Other++
+	s.count.Now.Other++
 	if s.otherName == "" {
 		s.otherName = fmt.Sprintf("%.40s", name)
 	}
@@ -545,8 +540,8 @@ func (s *Source) other(name []byte) string {
 }
 
 func (s *Source) report(format string, args ...any) {
-	if len(s.count.Reports) < maxReports {
-		s.count.Reports = append(s.count.Reports, s.raw.Path+": "+fmt.Sprintf(format, args...))
+	if len(s.count.Now.Reports) < maxReports {
+		s.count.Now.Reports = append(s.count.Now.Reports, s.raw.Path+": "+fmt.Sprintf(format, args...))
 	}
 }
 
@@ -575,7 +570,7 @@ func (s *Source) eventTime(at int64) int64 {
 		return at
 	}
 	skew := at - s.arrival
-	s.count.SkewMin, s.count.SkewMax = min(s.count.SkewMin, skew), max(s.count.SkewMax, skew)
+	s.count.Now.SkewMin, s.count.Now.SkewMax = min(s.count.Now.SkewMin, skew), max(s.count.Now.SkewMax, skew)
 	if s.cfg.Clock == ClockArrival {
 		return s.arrival
 	}
@@ -586,9 +581,7 @@ const reasonNoTime = "the message has no time that can be read, and the line non
 
 // Stats returns the counts as of the last return from Next. It is safe for concurrent use.
 func (s *Source) Stats() Stats {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st := s.stats
+	st := s.count.Shown()
 	if st.SkewMin > st.SkewMax {
 		st.SkewMin, st.SkewMax = 0, 0
 	}
