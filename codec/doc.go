@@ -20,12 +20,9 @@
 //		}
 //	}
 //
-// A [Reader] splits a stream or a recording into messages. [Decode] and [Append] read and
-// write control messages. Packets and snapshot parts have a fixed layout: [ParsePacket] and
-// [PacketBody] read them, [AppendTick] and [SealPacket] write them, without allocating.
-//
-// On amd64 with AVX-512, assembly processes fixed-width ticks and checksums. It gives the same results as the Go code that
-// other processors use. The build tag purego disables it.
+// A [Reader] splits a stream or a recording into messages. [Decode] and [Append] read and write control messages. Packets and
+// snapshot parts have a fixed layout: [ParsePacket] and [PacketBody] read them, [AppendTick] and [SealPacket] write them, without
+// allocating. The build tag purego disables the assembly that does some of that on amd64.
 //
 // Bytes from a peer or a file are scanned before they are decoded: a length or count is refused if it exceeds the bound of
 // its message. No input makes this package panic, and the package allocates at most a small multiple of the input's size. It

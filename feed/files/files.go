@@ -15,19 +15,7 @@
 //		err = pub.Publish(ctx, batch[:n])
 //	}
 //
-// # Formats
-//
-//	csv        quotes and trades with a header        feed/files/textfile
-//	ndjson     quotes and trades, one object a line   feed/files/textfile
-//	parquet    rows in columns with the names of CSV  feed/files/parquetfile
-//	dbn        Databento Binary Encoding, v1 to v3    feed/files/dbn
-//	itch       Nasdaq TotalView-ITCH 5.0              feed/files/itch
-//	iex        IEX TOPS 1.6 and DEEP 1.0, captured    feed/files/iex
-//	lobster    LOBSTER messages and order books       feed/files/lobster
-//	websocket  Binance, Coinbase, Kraken, captured    feed/files/wscap
-//	lean       tick quotes of currency pairs, LEAN    feed/files/leanfx
-//
-// The package of each format documents what it reads and which ticks it makes.
+// [Format] lists the formats; the package of each documents what it reads and which ticks it makes.
 package files
 
 import (

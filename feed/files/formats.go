@@ -17,7 +17,17 @@ import (
 	"tickfeed/feed/files/wscap"
 )
 
-// A Format names a format that this package reads, as in the package comment.
+// A Format names a format that this package reads, and the package that documents it:
+//
+//	csv        quotes and trades with a header        feed/files/textfile
+//	ndjson     quotes and trades, one object a line   feed/files/textfile
+//	parquet    rows in columns with the names of CSV  feed/files/parquetfile
+//	dbn        Databento Binary Encoding, v1 to v3    feed/files/dbn
+//	itch       Nasdaq TotalView-ITCH 5.0              feed/files/itch
+//	iex        IEX TOPS 1.6 and DEEP 1.0, captured    feed/files/iex
+//	lobster    LOBSTER messages and order books       feed/files/lobster
+//	websocket  Binance, Coinbase, Kraken, captured    feed/files/wscap
+//	lean       tick quotes of currency pairs, LEAN    feed/files/leanfx
 type Format string
 
 // The formats.
