@@ -19,7 +19,7 @@ func Example() {
 	}
 	fitter := fit.New(0, 1)
 	batch := make([]feed.Tick, 1024)
-	for range 20 {
+	for range 3 {
 		n, err := market.Next(ctx, batch)
 		if err != nil {
 			log.Fatal(err)
