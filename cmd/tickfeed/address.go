@@ -36,15 +36,16 @@ func readAddress(flag, addr, port string) (string, error) {
 	return addr, checkAddress(flag, addr)
 }
 
-// readAddresses replaces each of addrs by the result of readAddress.
+// readAddresses replaces each of addrs by the result of readAddress, and reports all that are invalid.
 func readAddresses(flag string, addrs []string, port string) error {
+	var wrong []error
 	for i, addr := range addrs {
-		var err error
-		if addrs[i], err = readAddress(flag, addr, port); err != nil {
-			return err
+		complete, err := readAddress(flag, addr, port)
+		if wrong = append(wrong, err); err == nil {
+			addrs[i] = complete
 		}
 	}
-	return nil
+	return errors.Join(wrong...)
 }
 
 // checkAddress returns an error if addr, which has a port, is invalid.
@@ -69,6 +70,16 @@ func checkAddress(flag, addr string) error {
 		return usage("%s %q: %w; write HOST:PORT such as %s or [::1]:8425, or unix:PATH", flag, addr, err, defaultAddress)
 	}
 	return nil
+}
+
+// isBeyond reports whether other machines can reach addr, which has a port, when this one listens on it.
+func isBeyond(addr string) bool {
+	if strings.HasPrefix(addr, unixPrefix) {
+		return false
+	}
+	host, _, _ := net.SplitHostPort(addr)
+	ip := net.ParseIP(host)
+	return host != "localhost" && (ip == nil || !ip.IsLoopback())
 }
 
 // Flags that name an address to listen on, as errors name them.
@@ -102,8 +113,11 @@ func listen(ctx context.Context, flag, addr string) (net.Listener, error) {
 	return ln, listenError(flag, addr, err)
 }
 
+// errInUse reports that another process listens on an address.
+var errInUse = errors.New("address in use")
+
 func inUse(flag, addr string) error {
-	return fmt.Errorf("listen on %s: address in use; stop the process that listens there or choose another with %s", addr, flag)
+	return fmt.Errorf("listen on %s: %w; stop the process that listens there or choose another with %s", addr, errInUse, flag)
 }
 
 func listenError(flag, addr string, err error) error {

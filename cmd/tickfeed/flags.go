@@ -38,6 +38,7 @@ var notSet = []string{"help", "version"}
 // TICKFEED_ are not errors, because container platforms invent some (TICKFEED_PORT); see strangers.
 func settle(ctx context.Context, cmd *cobra.Command, path string, environ []string) error {
 	k := koanf.New("\n") // a delimiter that no key contains
+	var failed error
 	var file settings
 	if path == "" {
 		path = lookup(environ, envName("config"))
@@ -53,9 +54,9 @@ func settle(ctx context.Context, cmd *cobra.Command, path string, environ []stri
 		if err := k.Load(provided(b), yaml.Parser()); err != nil {
 			return usage("--config %s: %w", path, err)
 		}
-		if keys, err := checkKeys(cmd.Root(), k.Raw()); err != nil {
-			return usage("%s: %w", file.place(keys...), err)
-		}
+		checkKeys(cmd.Root(), k.Raw(), func(err error, keys ...string) {
+			failed = errors.Join(failed, usage("%s: %w", file.place(keys...), err))
+		})
 	}
 	section := cmd.Name()
 	keys := make(map[string]string) // keys by environment variable
@@ -72,10 +73,9 @@ func settle(ctx context.Context, cmd *cobra.Command, path string, environ []stri
 	}), nil); err != nil {
 		return usage("environment: %w", err)
 	}
-	var failed error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		name := key(cmd, section, f.Name)
-		if f.Changed || slices.Contains(notSet, f.Name) || !k.Exists(name) || failed != nil {
+		if f.Changed || slices.Contains(notSet, f.Name) || !k.Exists(name) {
 			return
 		}
 		if err := setFlag(f, k.Get(name)); err != nil {
@@ -83,7 +83,7 @@ func settle(ctx context.Context, cmd *cobra.Command, path string, environ []stri
 			if lookup(environ, envName(f.Name)) != "" {
 				where = envName(f.Name)
 			}
-			failed = usage("%s: %w", where, err)
+			failed = errors.Join(failed, usage("%s: %w", where, err))
 		}
 	})
 	return failed

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -46,27 +47,19 @@ func (o *httpOptions) define(cmd *cobra.Command, addr string) {
 	})
 }
 
-// check completes the address.
+// check reports all invalid flags, and completes the address.
 func (o *httpOptions) check() error {
 	if o.addr == "" {
 		own := o.tls != nil && o.tls.prefix != "" && *o.tls != serveTLS{prefix: o.tls.prefix}
-		for flag, given := range map[string]bool{"--pprof": o.pprof, "--http-token-file": o.tokenFile != "", "--http-host": len(o.hosts) > 0, "--http-tls-cert": own} {
-			if given {
-				return usage("%s needs --http, the address to serve HTTP on", flag)
-			}
-		}
-		return nil
+		const needs = "%s needs --http, the address to serve HTTP on"
+		return errors.Join(usageIf(o.pprof, needs, "--pprof"), usageIf(o.tokenFile != "", needs, "--http-token-file"),
+			usageIf(len(o.hosts) > 0, needs, "--http-host"), usageIf(own, needs, "--http-tls-cert"))
 	}
 	addr, err := readAddress("--http", o.addr, httpPort)
 	if err != nil {
 		return err
 	}
-	if !strings.HasPrefix(addr, unixPrefix) {
-		host, _, _ := net.SplitHostPort(addr)
-		ip := net.ParseIP(host)
-		o.beyond = host != "localhost" && (ip == nil || !ip.IsLoopback())
-	}
-	o.addr = addr
+	o.addr, o.beyond = addr, isBeyond(addr)
 	return nil
 }
 
@@ -125,6 +118,19 @@ func (o *httpOptions) complete(site ops.Site) ops.Site {
 	return site
 }
 
+// warning says what is doubtful about the flags, or returns "".
+func (o *httpOptions) warning() string {
+	switch {
+	case o.secured():
+		return ""
+	case o.healthOnly():
+		return "HTTP serves health and metrics only, since this command asks its clients for credentials: for the rest name a token with " + httpTokenFlag + ", or serve on unix:PATH"
+	case o.beyond:
+		return "HTTP without TLS: the token crosses the network in the clear, and anyone between can read it"
+	}
+	return ""
+}
+
 // serve serves site on ln until ctx ends. It returns nil at once if ln is nil.
 func (o *httpOptions) serve(ctx context.Context, ln net.Listener, site ops.Site, log zerolog.Logger) error {
 	if ln == nil {
@@ -137,10 +143,8 @@ func (o *httpOptions) serve(ctx context.Context, ln net.Listener, site ops.Site,
 		if cfg, err = o.tls.config(log); err != nil {
 			return err
 		}
-	} else if o.healthOnly() {
-		log.Warn().Str("http", listenName(ln)).Msg("HTTP serves health and metrics only, since this command asks its clients for credentials: for the rest name a token with " + httpTokenFlag + ", or serve on unix:PATH")
-	} else if o.beyond {
-		log.Warn().Str("http", listenName(ln)).Msg("HTTP without TLS: the token crosses the network in the clear, and anyone between can read it")
+	} else if w := o.warning(); w != "" {
+		log.Warn().Str("http", listenName(ln)).Msg(w)
 	}
 	return ops.ServeTLS(ctx, ln, cfg, site.Handler(), log)
 }

@@ -88,6 +88,14 @@ func usage(format string, args ...any) error {
 	return &exitError{exitUsage, fmt.Errorf(format, args...)}
 }
 
+// usageIf returns what usage does if bad, and otherwise nil.
+func usageIf(bad bool, format string, args ...any) error {
+	if bad {
+		return usage(format, args...)
+	}
+	return nil
+}
+
 // wrong returns an error in the data.
 func wrong(format string, args ...any) error {
 	return &exitError{exitData, fmt.Errorf(format, args...)}
@@ -112,7 +120,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	defer close(signals) // after Stop
 	defer signal.Stop(signals)
 
-	p := &program{stdin: stdin, stdout: stdout, stderr: stderr}
+	p := &program{args: args, stdin: stdin, stdout: stdout, stderr: stderr}
 	if f, ok := stdout.(*os.File); ok {
 		p.stdout = &watchedFile{f, p.watch(standardOutputName), isTerminal(f)}
 	}
@@ -131,13 +139,15 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 
 // A program is one invocation of the command line.
 type program struct {
+	args           []string
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	help           *checkedWriter // standard output, for cobra
 
 	configFile, logLevel, logFormat string
 	color                           string
-	running                         bool // the command line and the configuration were parsed
+	running                         bool  // the command line and the configuration were parsed
+	misread                         error // what is wrong with them; only a command that validates runs in spite of it
 
 	mu      sync.Mutex    // guards the fields below
 	signal  os.Signal     // the first one received; nil before
@@ -308,12 +318,11 @@ second later, ends the process at once, with a list of what was not saved.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			if err := settle(cmd.Context(), cmd, p.configFile, os.Environ()); err != nil {
+			err := errors.Join(settle(cmd.Context(), cmd, p.configFile, os.Environ()), p.checkLogFlags())
+			if err != nil && !validates(cmd) {
 				return err
 			}
-			if err := p.checkLogFlags(); err != nil {
-				return err
-			}
+			p.misread = errors.Join(p.misread, err)
 			if unknown := strangers(cmd.Root(), os.Environ()); len(unknown) > 0 && cmd.Name() != benchChild {
 				p.notef("environment: there is no setting %s; settings are named like the flags", strings.Join(unknown, ", "))
 			}
@@ -534,20 +543,11 @@ func printableJSON(b []byte) []byte {
 }
 
 func (p *program) checkLogFlags() error {
-	switch p.logFormat {
-	case "auto", "console", "json":
-	default:
-		return usage("--log-format must be auto, console or json, got %q", p.logFormat)
-	}
-	switch p.color {
-	case "auto", "always", "never":
-	default:
-		return usage("--color must be auto, always or never, got %q", p.color)
-	}
-	if _, err := parseLevel(p.logLevel); err != nil {
-		return err
-	}
-	return nil
+	_, err := parseLevel(p.logLevel)
+	return errors.Join(
+		usageIf(!slices.Contains([]string{"auto", "console", "json"}, p.logFormat), "--log-format must be auto, console or json, got %q", p.logFormat),
+		usageIf(!slices.Contains([]string{"auto", "always", "never"}, p.color), "--color must be auto, always or never, got %q", p.color),
+		err)
 }
 
 func parseLevel(s string) (zerolog.Level, error) {

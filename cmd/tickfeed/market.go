@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -117,33 +118,23 @@ func (o *marketOptions) define(f *pflag.FlagSet, days int) {
 	f.BoolVar(&o.steady, "steady", false, "space ticks evenly at --rate instead of by their event times")
 }
 
-// check reports the first invalid flag.
+// check reports all invalid flags.
 func (o *marketOptions) check() error {
-	switch {
-	case !(o.speed > 0) || math.IsInf(o.speed, 1):
-		return usage("--speed must be greater than 0, got %v", o.speed)
-	case o.steady && math.IsInf(float64(o.rate), 1):
-		return usage("--steady needs a --rate other than max")
-	case o.profile != "" && o.universe.file != "":
-		return usage("--profile and --universe both say which instruments there are; choose one")
-	case o.profile != "" && o.steady && o.rate == 0:
-		return usage("--steady with --profile needs a --rate")
-	case o.market.Instruments < 1 || o.market.Instruments > feed.MaxInstruments:
-		return usage("--instruments must be from 1 to %d, got %d", feed.MaxInstruments, o.market.Instruments)
-	}
-	return nil
+	return errors.Join(
+		usageIf(!(o.speed > 0) || math.IsInf(o.speed, 1), "--speed must be greater than 0, got %v", o.speed),
+		usageIf(o.steady && math.IsInf(float64(o.rate), 1), "--steady needs a --rate other than max"),
+		usageIf(o.profile != "" && o.universe.file != "", "--profile and --universe both say which instruments there are; choose one"),
+		usageIf(o.profile != "" && o.steady && o.rate == 0, "--steady with --profile needs a --rate"),
+		usageIf(o.market.Instruments < 1 || o.market.Instruments > feed.MaxInstruments, "--instruments must be from 1 to %d, got %d", feed.MaxInstruments, o.market.Instruments))
 }
 
-// load reads the files that the flags name. The caller must have called check.
-func (o *marketOptions) load(ctx context.Context) (err error) {
-	if o.market.Universe, err = o.universe.load(ctx, &o.market.Instruments); err != nil {
-		return err
-	}
-	if err = o.loadProfile(ctx); err != nil {
-		return err
-	}
-	o.market.Scenario, err = o.scenario.load(ctx)
-	return err
+// load reads the files that the flags name, and reports all that cannot be used. The caller must have called check.
+func (o *marketOptions) load(ctx context.Context) error {
+	universe, instruments := o.universe.load(ctx, &o.market.Instruments)
+	profile := o.loadProfile(ctx)
+	events, scenario := o.scenario.load(ctx)
+	o.market.Universe, o.market.Scenario = universe, events
+	return errors.Join(instruments, profile, scenario)
 }
 
 // loadProfile reads the file of --profile, if one is named, and makes the number of instruments fit.
@@ -207,25 +198,23 @@ func (o *marketOptions) ticksPerSecond() float64 {
 func (o *marketOptions) marketConfig() (sim.Config, error) {
 	cfg := o.market
 	start, err := parseOpening(o.start, time.Now())
-	if err != nil {
-		return cfg, err
-	}
 	cfg.Start = start
 	if cfg.Profile != nil && start.IsZero() {
 		cfg.Start = cfg.Profile.Start
 	}
-	if cfg.Shape, err = sim.ParseShape(o.shape); err != nil {
-		return cfg, usage("--day-shape: %w", err)
+	shape, failed := sim.ParseShape(o.shape)
+	if cfg.Shape = shape; failed != nil {
+		err = errors.Join(err, usage("--day-shape: %w", failed))
 	}
 	if rate := o.ticksPerSecond(); !math.IsInf(rate, 1) {
 		cfg.Rate = rate / o.speed
 	}
 	cfg.Continuous = o.paced() // so that a paced market does not pause for the nights
-	if cfg.Rate != 0 && (cfg.Rate < sim.MinRate || cfg.Rate > sim.MaxRate) {
-		return cfg, usage("--rate %s at --speed %v is %v ticks per second of the market; it must be from %v to %.0f",
-			formatCount(o.ticksPerSecond()), o.speed, cfg.Rate, sim.MinRate, sim.MaxRate)
+	if o.speed > 0 && cfg.Rate != 0 && (cfg.Rate < sim.MinRate || cfg.Rate > sim.MaxRate) {
+		err = errors.Join(err, usage("--rate %s at --speed %v is %v ticks per second of the market; it must be from %v to %.0f",
+			formatCount(o.ticksPerSecond()), o.speed, cfg.Rate, sim.MinRate, sim.MaxRate))
 	}
-	return cfg, nil
+	return cfg, err
 }
 
 // paced reports whether the simulated market is published by its event times.

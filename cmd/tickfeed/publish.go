@@ -126,7 +126,8 @@ Type=notify and WatchdogSec are supported.`,
 	group(cmd, "HTTP", func(f *pflag.FlagSet) {
 		f.DurationVar(&o.staleAfter, "stale-after", time.Minute, "with --http: not ready if an open market has no tick for this long; 0 for any time")
 	})
-	cmd.Flags().BoolVar(&o.checking, "check", false, "only check the configuration, and print what would be done: nothing is published, listened on or written; exit code 2 if it would fail")
+	cmd.SetFlagErrorFunc(p.misreadFlags)
+	cmd.Flags().BoolVar(&o.checking, "check", false, "only check the configuration, and print what would be done, or all that is wrong: nothing is published or written, and ports are only opened and closed; exit code 2 if a start would fail")
 	// For a parent process: read orders from standard input (see obey).
 	cmd.Flags().BoolVar(&o.stdinOrders, "stdin-orders", false, "")
 	_ = cmd.Flags().MarkHidden("stdin-orders")
@@ -136,41 +137,25 @@ Type=notify and WatchdogSec are supported.`,
 // groupFiles is the heading of the flags that apply to files only.
 const groupFiles = "Files"
 
-// check reports the first invalid flag, before anything is opened.
+// check reports all invalid flags, before anything is opened.
 func (o *publishOptions) check(cmd *cobra.Command, paths []string) error {
 	foreign, kind := []string{groupFiles, groupImport}, "files, but the simulated market is published"
 	if len(paths) > 0 {
 		foreign, kind = []string{groupMarket}, "the simulated market, but files are published"
 	}
-	var wrongFlag string
+	var foreigners []error
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if g := f.Annotations[groupAnnotation]; len(g) > 0 && slices.Contains(foreign, g[0]) && f.Name != "exit-at-end" && f.Name != "wait-for" {
-			wrongFlag = f.Name
+			foreigners = append(foreigners, usage("--%s applies only to %s", f.Name, kind))
 		}
 	})
-	switch {
-	case wrongFlag != "":
-		return usage("--%s applies only to %s", wrongFlag, kind)
-	case o.journal == "" && (o.retain != retention{} || o.appending):
-		return usage("--retain and --append need a journal; name its directory with --journal")
-	case o.commands && o.stdinOrders:
-		return usage("--commands and the orders of a parent process both need standard input")
-	case o.waitFor < -1 || o.waitFor < 0 && cmd.Flags().Changed("wait-for"):
-		return usage("--wait-for must not be negative, got %d", o.waitFor)
-	}
-	if err := o.marketOptions.check(); err != nil {
-		return err
-	}
-	if err := o.serviceOptions.check(); err != nil {
-		return err
-	}
-	if _, err := parseSync(o.sync); err != nil {
-		return err
-	}
-	if o.staleAfter < 0 {
-		return usage("--stale-after must not be negative, got %v", o.staleAfter)
-	}
-	return o.http.check()
+	_, sync := parseSync(o.sync)
+	return errors.Join(errors.Join(foreigners...),
+		usageIf(o.journal == "" && (o.retain != retention{} || o.appending), "--retain and --append need a journal; name its directory with --journal"),
+		usageIf(o.commands && o.stdinOrders, "--commands and the orders of a parent process both need standard input"),
+		usageIf(o.waitFor < -1 || o.waitFor < 0 && cmd.Flags().Changed("wait-for"), "--wait-for must not be negative, got %d", o.waitFor),
+		o.marketOptions.check(), o.serviceOptions.check(), sync,
+		usageIf(o.staleAfter < 0, "--stale-after must not be negative, got %v", o.staleAfter), o.http.check())
 }
 
 func parseSync(s string) (sync journal.Sync, err error) {
@@ -181,7 +166,10 @@ func parseSync(s string) (sync journal.Sync, err error) {
 }
 
 func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string) error {
-	if err := o.check(cmd, paths); err != nil {
+	err := o.check(cmd, paths)
+	if o.checking {
+		return p.checkPublish(cmd.Context(), o, paths, err)
+	} else if err != nil {
 		return err
 	}
 	if err := o.marketOptions.load(cmd.Context()); err != nil {
@@ -189,9 +177,6 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	}
 	if printed, err := o.printsInstead(p); printed {
 		return err
-	}
-	if o.checking {
-		return p.checkPublish(cmd.Context(), o, paths)
 	}
 	if o.stdinOrders {
 		signal.Ignore(os.Interrupt) // Ctrl-C also reaches the parent, which decides

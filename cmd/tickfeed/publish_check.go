@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"tickfeed/cmd/ops"
 	"tickfeed/codec/lab"
@@ -20,42 +23,126 @@ import (
 
 // A checklist is what publish --check finds: a line for each part of the configuration, or why it cannot be used.
 type checklist struct {
-	lines []string
-	wrong []error
+	lines    []string
+	wrong    []error
+	warnings []string
+	open     []net.Listener // kept until the end, so that the same port twice is found
 }
 
 // add adds a line, or err if it is not nil.
 func (c *checklist) add(name, text string, err error) {
 	if err != nil {
-		c.wrong = append(c.wrong, err)
+		c.fail(err)
 		return
 	}
 	c.lines = append(c.lines, fmt.Sprintf("%-9s %s", name, ops.Clean(text)))
 }
 
-// checkPublish prints what publish would do with the flags, which the caller has checked. It opens nothing for writing, and
-// listens nowhere. The error lists all that is wrong.
-func (p *program) checkPublish(ctx context.Context, o *publishOptions, paths []string) error {
+// fail adds those of errs that are not nil.
+func (c *checklist) fail(errs ...error) {
+	if err := errors.Join(errs...); err != nil {
+		c.wrong = append(c.wrong, err)
+	}
+}
+
+// validates reports whether cmd is to report all that is wrong with its flags and the configuration.
+func validates(cmd *cobra.Command) bool {
+	checking, err := cmd.Flags().GetBool("check")
+	return err == nil && checking
+}
+
+// misreadFlags handles err, a mistake in the flags of cmd, which is publish: with --check the others are found too, and the rest is
+// checked.
+func (p *program) misreadFlags(cmd *cobra.Command, err error) error {
+	if !slices.Contains(p.args, "--check") {
+		return flagError(cmd, err)
+	}
+	args := slices.Clone(p.args)
+	if i := slices.Index(args, cmd.Name()); i >= 0 {
+		args = slices.Delete(args, i, i+1)
+	}
+	p.misread = errors.Join(setAll(cmd, joined(args))...)
+	if err := cmd.Root().PersistentPreRunE(cmd, nil); err != nil {
+		return err
+	}
+	return cmd.RunE(cmd, cmd.Flags().Args())
+}
+
+// setAll sets the flags of cmd as args say, and returns all mistakes. Some of them may have been set already.
+func setAll(cmd *cobra.Command, args []string) (wrong []error) {
+	flags := cmd.Flags()
+	flags.Visit(func(f *pflag.Flag) {
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			_ = list.Replace(nil) // a list that was set would grow
+		}
+	})
+	known := func(*pflag.Flag, string) error { return nil }
+	for err := flags.ParseAll(args, known); err != nil; err = flags.ParseAll(args, known) {
+		wrong = append(wrong, flagError(cmd, err))
+		var unknown *pflag.NotExistError
+		i := len(args) - 1 // a flag without its value
+		if errors.As(err, &unknown) {
+			name := "--" + unknown.GetSpecifiedName()
+			if short := unknown.GetSpecifiedShortnames(); short != "" {
+				name = "-" + short
+			}
+			i = slices.IndexFunc(args, func(arg string) bool { return arg == name || strings.HasPrefix(arg, name+"=") })
+		}
+		if i < 0 {
+			break
+		}
+		end := i + 1
+		if end < len(args) && !strings.Contains(args[i], "=") && !strings.HasPrefix(args[end], "-") {
+			end++ // its value, most likely
+		}
+		args = slices.Delete(args, i, end)
+	}
+	_ = flags.ParseAll(args, func(f *pflag.Flag, value string) error {
+		if err := flags.Set(f.Name, value); err != nil {
+			wrong = append(wrong, flagError(cmd, err))
+		}
+		return nil
+	})
+	return wrong
+}
+
+// checkPublish prints what publish would do with the flags; invalid is what is wrong with them. It opens nothing for writing, and
+// closes the ports that it opens. The error lists all that is wrong.
+func (p *program) checkPublish(ctx context.Context, o *publishOptions, paths []string, invalid error) error {
 	var c checklist
+	defer func() { closeListeners(c.open) }()
+	c.fail(p.misread, invalid)
 	in := input{o: o, paths: paths, director: &director{}}
 	defer in.close()
-	if slices.Contains(paths, rawfile.Stdin) {
+	err := o.marketOptions.load(ctx)
+	if len(paths) == 0 {
+		_, invalid := o.marketConfig()
+		err = errors.Join(o.marketOptions.check(), err, invalid)
+	}
+	switch {
+	case err != nil:
+		c.fail(err)
+	case slices.Contains(paths, rawfile.Stdin):
 		c.add("publish", in.describe()+", which is not read now", nil)
-	} else {
+	default:
 		c.add("publish", in.describe(), in.open(ctx, nil))
 	}
+	text, inUse, err := o.describeJournal(paths)
+	c.add("journal", text, err)
 	for _, addr := range o.listen {
-		c.add("listen", addr, checkSocket(listenFlag, addr))
+		c.address(ctx, "listen", listenFlag, addr, "", inUse)
 	}
 	who, err := o.admission(ctx, zerolog.Nop())
 	if o.http.addr != "" {
 		o.http.admits = who.admits() || o.tls.clientCA != ""
-		failed := errors.Join(o.http.credentials(ctx), checkSocket(httpFlag, o.http.addr))
-		text := o.http.addr
+		c.fail(o.http.credentials(ctx))
+		about := ""
 		if o.http.healthOnly() {
-			text += ", for health and metrics only; the rest needs a token (" + httpTokenFlag + ") or unix:PATH, since clients need credentials"
+			about = ", for health and metrics only; the rest needs a token (" + httpTokenFlag + ") or unix:PATH, since clients need credentials"
+		} else if w := o.http.warning(); w != "" {
+			c.warnings = append(c.warnings, w)
 		}
-		c.add("http", text, failed)
+		c.address(ctx, "http", httpFlag, o.http.addr, about, inUse)
 	}
 	if o.tls.cert != "" || o.tls.key != "" || o.tls.clientCA != "" {
 		text, err := o.checkTLS()
@@ -69,22 +156,39 @@ func (p *program) checkPublish(ctx context.Context, o *publishOptions, paths []s
 		cfg.MaxConnections = publisher.DefaultConnections
 	}
 	c.add("admit", fmt.Sprintf("%s, at most %s at a time", who, formatThousands(uint64(cfg.MaxConnections))), err)
-	text, err := o.describeJournal(paths)
-	c.add("journal", text, err)
 	if n := faultsIn(o.market.Scenario); n > 0 {
 		c.add("faults", plural(n, "rule")+" of the scenario, between the publisher and its subscribers", o.checkFaults())
 	}
-	for _, w := range o.warnings(who) {
+	for _, w := range append(c.warnings, o.warnings(who)...) {
 		c.add("warning", w, nil)
 	}
-	if _, err := fmt.Fprintln(p.stdout, strings.Join(c.lines, "\n")); err != nil {
-		return output(err)
+	for _, line := range c.lines {
+		if _, err := fmt.Fprintln(p.stdout, line); err != nil {
+			return output(err)
+		}
 	}
 	if err := errors.Join(c.wrong...); err != nil {
 		return &exitError{exitUsage, err}
 	}
-	_, err = fmt.Fprintln(p.stdout, "ok: publish would start, as far as can be seen without opening ports")
+	_, err = fmt.Fprintln(p.stdout, "ok: publish would start")
 	return output(err)
+}
+
+// address adds the line called name about addr, the value of flag, with about after it. If the journal is in use, as inUse says, its
+// publisher may listen there now.
+func (c *checklist) address(ctx context.Context, name, flag, addr, about string, inUse bool) {
+	if checkAddress(flag, addr) != nil {
+		return // the check of the flags has reported it
+	}
+	ln, err := tryListen(ctx, flag, addr)
+	if ln != nil {
+		c.open = append(c.open, ln)
+	}
+	if errors.Is(err, errInUse) && inUse {
+		c.warnings = append(c.warnings, err.Error()+"; the publisher that writes to the journal now may be that process")
+		err = nil
+	}
+	c.add(name, addr+about, err)
 }
 
 // checkTLS returns what describe does; a certificate that clients refuse is an error.
@@ -108,22 +212,22 @@ func (o *publishOptions) checkFaults() error {
 	return l.Check(l.Script.Rules...)
 }
 
-// describeJournal says what the journal holds, and what publish would do with it.
-func (o *publishOptions) describeJournal(paths []string) (string, error) {
+// describeJournal says what the journal holds, and what publish would do with it. inUse reports whether a publisher writes to it.
+func (o *publishOptions) describeJournal(paths []string) (text string, inUse bool, err error) {
 	if o.journal == "" {
-		return "none: what is not in memory (" + formatBytes(int64(o.memory)) + ") any more is lost", nil
+		return "none: what is not in memory (" + formatBytes(int64(o.memory)) + ") any more is lost", false, nil
 	}
 	found, err := journal.Look(journal.Config{Dir: o.journal, RetainBytes: o.retain.bytes, RetainAge: o.retain.age})
 	if err != nil {
-		return "", journalError(o.journal, err)
+		return "", false, journalError(o.journal, err)
 	}
 	if err := canWrite(existing(o.journal)); err != nil {
-		return "", journalError(o.journal, err)
+		return "", false, journalError(o.journal, err)
 	}
 	if found == nil || len(found.Lineage) == 0 {
-		return o.journal + " is empty, and a first session would begin in it", nil
+		return o.journal + " is empty, and a first session would begin in it", found != nil && found.InUse, nil
 	}
-	text := fmt.Sprintf("%s holds %s of %s, the last of them %s (%v, %s); the next would continue at seq %d", o.journal, countOf(found.Next-1, "tick"),
+	text = fmt.Sprintf("%s holds %s of %s, the last of them %s (%v, %s); the next would continue at seq %d", o.journal, countOf(found.Next-1, "tick"),
 		plural(len(found.Lineage), "session"), found.Lineage.Current().ID, found.Mode, found.Source, found.Next)
 	switch {
 	case found.InUse:
@@ -135,9 +239,9 @@ func (o *publishOptions) describeJournal(paths []string) (string, error) {
 		text += fmt.Sprintf("; it is damaged in %s, and what is missing is reported to subscribers: %v", plural(n, "place"), found.Damage[0])
 	}
 	if len(paths) > 0 && !o.appending {
-		return "", errHoldsTicks(o.journal, found.Next)
+		return "", found.InUse, errHoldsTicks(o.journal, found.Next)
 	}
-	return text, nil
+	return text, found.InUse, nil
 }
 
 // existing returns path, or the nearest directory above it that exists.
@@ -150,18 +254,23 @@ func existing(path string) string {
 	}
 }
 
-// checkSocket returns an error if addr, the value of flag, is a unix socket that cannot be made.
-func checkSocket(flag, addr string) error {
+// tryListen listens on addr, the value of flag, if it is a port, which the caller must close. The error is that of listen. If addr is a
+// unix socket, tryListen makes no file and returns nil.
+func tryListen(ctx context.Context, flag, addr string) (net.Listener, error) {
 	path, ok := strings.CutPrefix(addr, unixPrefix)
 	if !ok {
-		return nil
+		return listen(ctx, flag, addr)
 	}
 	info, err := os.Lstat(path)
 	if err == nil && info.Mode()&os.ModeSocket == 0 {
-		return fmt.Errorf("listen on %s: the file exists and is not a socket; choose another path with %s", addr, flag)
+		return nil, fmt.Errorf("listen on %s: the file exists and is not a socket; choose another path with %s", addr, flag)
 	}
 	if err := canWrite(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("listen on %s: %w; choose another path with %s", addr, err, flag)
+		return nil, fmt.Errorf("listen on %s: %w; choose another path with %s", addr, err, flag)
 	}
-	return nil
+	if conn, err := net.DialTimeout("unix", path, dialOld); err == nil {
+		conn.Close()
+		return nil, inUse(flag, addr)
+	}
+	return nil, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -29,9 +30,9 @@ func TestPublishCheck(t *testing.T) {
 		code int
 		says []string
 	}{
-		{nil, exitDone, []string{"publish   simulated market, seed 1, 10k ticks/s", "listen    localhost:8425", "admit     any client, at most", "journal   none: what is not in memory", "ok: "}},
-		{append([]string{"--journal", "j", "--http", "localhost", "--token-file", "token"}, tls...), exitDone, []string{
-			"http      localhost:8427, for health and metrics only; the rest needs a token", "tls       the certificate feed.pem of localhost, until 20", "admit     clients with the token",
+		{nil, exitDone, []string{"publish   simulated market, seed 1, 10k ticks/s", "listen    127.0.0.1:0", "admit     any client, at most", "journal   none: what is not in memory", "ok: "}},
+		{append([]string{"--journal", "j", "--http", "localhost:0", "--token-file", "token"}, tls...), exitDone, []string{
+			"http      localhost:0, for health and metrics only; the rest needs a token", "tls       the certificate feed.pem of localhost, until 20", "admit     clients with the token",
 			"journal   j holds 57 ticks of 2 sessions, the last of them 000000000000002b (live, ", "the next would continue at seq 58, after its torn end of 70 bytes is cut"}},
 		{[]string{"--journal", "new/j", "q.csv"}, exitDone, []string{"publish   q.csv", "new/j is empty, and a first session would begin in it"}},
 		{[]string{"-"}, exitDone, []string{"publish   stdin, which is not read now"}},
@@ -48,7 +49,7 @@ func TestPublishCheck(t *testing.T) {
 		{[]string{"--http", "feed.example:80"}, exitUsage, []string{"other machines can reach this address: name a token with --http-token-file FILE"}},
 		{[]string{"--listen", "unix:token"}, exitUsage, []string{"the file exists and is not a socket"}},
 	} {
-		c := startCommand(t, dir, append([]string{"publish", "--check"}, test.args...)...)
+		c := startCommand(t, dir, append([]string{"publish", "--check", "--listen", "127.0.0.1:0"}, test.args...)...)
 		assert.Equal(t, test.code, c.exit(t), "%v: %s", test.args, c.err.String())
 		for _, says := range test.says {
 			assert.Contains(t, c.out.String()+c.err.String(), says, "%v", test.args)
@@ -57,11 +58,22 @@ func TestPublishCheck(t *testing.T) {
 	}
 	assert.Equal(t, before, treeOf(t, dir))
 
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	port := ln.Addr().String() // as if the publisher listened there
 	pub := startCommand(t, dir, "publish", "--journal", "j", "--rate", "1k", "--listen", "unix:feed")
 	pub.says(t, "listening")
-	c := startCommand(t, dir, "publish", "--journal", "j", "--listen", "unix:feed", "--check")
+	c := startCommand(t, dir, "publish", "--journal", "j", "--listen", "unix:feed", "--listen", port, "--check")
 	assert.Equal(t, exitDone, c.exit(t), c.err.String())
 	assert.Contains(t, c.out.String(), "once the publisher that writes to it now has ended")
+	assert.Contains(t, c.out.String(), "warning   listen on unix:feed: address in use")
+	assert.Contains(t, c.out.String(), "warning   listen on "+port+": address in use")
+
+	c = startCommand(t, dir, "publish", "--listen", "unix:feed", "--listen", port, "--check")
+	assert.Equal(t, exitUsage, c.exit(t), c.out.String())
+	assert.Contains(t, c.err.String(), "listen on unix:feed: address in use; stop the process")
+	assert.Contains(t, c.err.String(), "listen on "+port+": address in use; stop the process")
 }
 
 // treeOf returns the contents of all files below dir.

@@ -97,9 +97,14 @@ func (s *service) run(ctx context.Context) error {
 	return err
 }
 
-// warnings returns what is doubtful about the files that decide who may connect, although they can be used.
+// warnings returns what is doubtful about the files that decide who may connect, although they can be used, and about the way of
+// the tokens.
 func (o *publishOptions) warnings(who admission) []string {
-	return append(exposed(o.tls.key, o.tokenFile, o.users, o.http.tokenFile), who.warnings(time.Now())...)
+	warnings := append(exposed(o.tls.key, o.tokenFile, o.users, o.http.tokenFile), who.warnings(time.Now())...)
+	if i := slices.IndexFunc(o.listen, isBeyond); i >= 0 && who.admits() && o.tls.cert == "" {
+		warnings = append(warnings, "--listen "+o.listen[i]+" without TLS: tokens cross the network in the clear, and anyone between can read them; name a certificate with --tls-cert and --tls-key")
+	}
+	return warnings
 }
 
 // followFiles reads the file of users each second, if it has changed, and logs warnings about it and the files with secrets when

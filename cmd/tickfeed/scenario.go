@@ -44,6 +44,7 @@ func (o *scenarioOptions) load(ctx context.Context) (*script.Script, error) {
 		return nil, nil
 	}
 	s := &script.Script{Seed: 1}
+	var wrong error
 	if o.name != "" {
 		text, err := readSmall(ctx, o.name, script.MaxScript)
 		if shipped, ok := sim.ScenarioText(o.name); ok && errors.Is(err, fs.ErrNotExist) {
@@ -54,16 +55,25 @@ func (o *scenarioOptions) load(ctx context.Context) (*script.Script, error) {
 		} else if err != nil {
 			return nil, usage("--scenario: %w", err)
 		}
-		if s, err = script.Parse(o.name, text, marketLanguages...); err != nil {
-			return nil, usage("%w", err)
+		if parsed, err := script.Parse(o.name, text, marketLanguages...); err != nil {
+			wrong = usage("%w", err)
+		} else {
+			s = parsed
 		}
 	}
 	for _, text := range o.rules {
 		r, err := script.Parse("--event", []byte(text), marketLanguages...)
-		if err != nil {
-			return nil, usage("%w", err)
+		switch {
+		case err != nil:
+			wrong = errors.Join(wrong, usage("%w", err))
+		case r.Seeded:
+			wrong = errors.Join(wrong, usage("--event %q sets a seed, which is not an event: write it in the file of --scenario", text))
+		default:
+			s.Rules = append(s.Rules, r.Rules...)
 		}
-		s.Rules = append(s.Rules, r.Rules...)
+	}
+	if wrong != nil {
+		return nil, wrong
 	}
 	return s, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -56,25 +57,17 @@ func (o *serviceOptions) connectionsAsked() int {
 	return o.maxConnections
 }
 
-// check reports the first invalid flag, and completes the addresses.
+// check reports all invalid flags, and completes the addresses.
 func (o *serviceOptions) check() error {
-	switch {
-	case o.heartbeat < publisher.MinHeartbeat || o.heartbeat > publisher.MaxHeartbeat:
-		return usage("--heartbeat must be from %v to %v, got %v", publisher.MinHeartbeat, publisher.MaxHeartbeat, o.heartbeat)
-	case o.maxConnections < 1:
-		return usage("--max-connections must be at least 1, got %d", o.maxConnections)
-	case o.maxLag < time.Millisecond || o.maxLag > codec.MaxDuration:
-		return usage("--max-lag must be from 1ms to %v, got %v", codec.MaxDuration, o.maxLag)
-	case o.retryAfter < 0 || o.retryAfter > time.Hour:
-		return usage("--retry-after must be from 0 to 1h, got %v", o.retryAfter)
-	case o.memory < publisher.MinMemory:
-		return usage("--memory must be at least 1MiB (%d bytes), got %d bytes", publisher.MinMemory, int64(o.memory))
-	case o.status < 0:
-		return usage("--status must not be negative, got %v", o.status)
-	case len(o.listen) == 0:
-		return usage("--listen names no address")
-	}
-	return readAddresses("--listen", o.listen, defaultPort)
+	return errors.Join(
+		usageIf(o.heartbeat < publisher.MinHeartbeat || o.heartbeat > publisher.MaxHeartbeat, "--heartbeat must be from %v to %v, got %v", publisher.MinHeartbeat, publisher.MaxHeartbeat, o.heartbeat),
+		usageIf(o.maxConnections < 1, "--max-connections must be at least 1, got %d", o.maxConnections),
+		usageIf(o.maxLag < time.Millisecond || o.maxLag > codec.MaxDuration, "--max-lag must be from 1ms to %v, got %v", codec.MaxDuration, o.maxLag),
+		usageIf(o.retryAfter < 0 || o.retryAfter > time.Hour, "--retry-after must be from 0 to 1h, got %v", o.retryAfter),
+		usageIf(o.memory < publisher.MinMemory, "--memory must be at least 1MiB (%d bytes), got %d bytes", publisher.MinMemory, int64(o.memory)),
+		usageIf(o.status < 0, "--status must not be negative, got %v", o.status),
+		usageIf(len(o.listen) == 0, "--listen names no address"),
+		readAddresses("--listen", o.listen, defaultPort))
 }
 
 // An announcer logs the events of a service.

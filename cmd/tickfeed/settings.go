@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -68,27 +69,27 @@ func (s settings) place(keys ...string) string {
 	return fmt.Sprintf("--config: %s:%d", s.path, line)
 }
 
-// checkKeys returns an error if a key is not a flag, and the keys that lead to its place.
-func checkKeys(root *cobra.Command, raw map[string]any) (keys []string, err error) {
-	for name, value := range raw {
+// checkKeys calls wrong for each key that is not a flag, with the keys that lead to its place.
+func checkKeys(root *cobra.Command, raw map[string]any, wrong func(err error, keys ...string)) {
+	for _, name := range slices.Sorted(maps.Keys(raw)) {
+		value := raw[name]
 		cmd, _, err := root.Find([]string{name})
 		if err != nil || cmd == root || !cmd.Runnable() {
 			if root.PersistentFlags().Lookup(name) == nil || name == "config" {
-				return []string{name}, fmt.Errorf("there is no setting %q at the top level%s; put the settings of a command in its section, such as publish", name, script.DidYouMean(name, topKeys(root)))
+				wrong(fmt.Errorf("there is no setting %q at the top level%s; put the settings of a command in its section, such as publish", name, script.DidYouMean(name, topKeys(root))), name)
 			}
 			continue
 		}
 		section, ok := value.(map[string]any)
 		if !ok && value != nil {
-			return []string{name}, fmt.Errorf("section %q must hold settings, one on a line and indented, such as seed: 7; got %v", name, value)
+			wrong(fmt.Errorf("section %q must hold settings, one on a line and indented, such as seed: 7; got %v", name, value), name)
 		}
-		for flag := range section {
+		for _, flag := range slices.Sorted(maps.Keys(section)) {
 			if cmd.Flags().Lookup(flag) == nil || slices.Contains(notSet, flag) {
-				return []string{name, flag}, fmt.Errorf("there is no setting %q in section %q%s", flag, name, script.DidYouMean(flag, flagNames(cmd.Flags())))
+				wrong(fmt.Errorf("there is no setting %q in section %q%s", flag, name, script.DidYouMean(flag, flagNames(cmd.Flags()))), name, flag)
 			}
 		}
 	}
-	return nil, nil
 }
 
 // topKeys returns the keys that the top level of the file may have.

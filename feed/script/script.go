@@ -8,6 +8,7 @@ package script
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"path"
@@ -109,6 +110,7 @@ const (
 	MaxFor    = 24 * time.Hour
 	MinEvery  = 10 * time.Millisecond // between two rules by the clock
 	maxSeq    = math.MaxInt64         // of a trigger
+	maxErrors = 20                    // lines that are reported as wrong at once
 )
 
 // An Error is a mistake in a script.
@@ -139,7 +141,7 @@ func (l *Language) Words() (words []string) {
 }
 
 // Parse reads a script whose rules are of the given languages. Each line is a rule, "seed N", empty, or a comment that begins
-// with #. name is for errors, which are of type *Error.
+// with #. name is for errors, which are of type *Error; if several lines are wrong the error joins those of the first maxErrors.
 func Parse(name string, text []byte, languages ...*Language) (*Script, error) {
 	s := &Script{Seed: 1}
 	text = bytes.TrimPrefix(text, []byte("\ufeff")) // of an editor
@@ -147,12 +149,17 @@ func Parse(name string, text []byte, languages ...*Language) (*Script, error) {
 		return nil, &Error{name, 1, 1, fmt.Sprintf("the script has %d bytes, at most %d", len(text), MaxScript)}
 	}
 	n := 0
+	var wrong []error
 	for raw := range strings.Lines(string(text)) {
 		n++
+		if len(wrong) == maxErrors {
+			break
+		}
 		words, line, err := wordsOf(strings.TrimRight(raw, "\r\n"))
 		if err != nil {
 			err.Name, err.Line = name, n
-			return nil, err
+			wrong = append(wrong, err)
+			continue
 		}
 		p := Parser{words: words, end: len([]rune(strings.TrimRight(line, " \t"))) + 1}
 		if len(p.words) == 0 {
@@ -160,17 +167,25 @@ func Parse(name string, text []byte, languages ...*Language) (*Script, error) {
 		}
 		r, failed := p.line(s, languages)
 		if failed != nil {
-			return nil, p.wrong(name, n, failed)
+			wrong = append(wrong, p.wrong(name, n, failed))
+			continue
 		}
 		if r == nil {
 			continue
 		}
 		r.Name, r.Line, r.Text = name, n, strings.TrimSpace(line)
 		if s.Rules = append(s.Rules, r); len(s.Rules) > MaxRules {
-			return nil, &Error{name, n, 1, fmt.Sprintf("more than %d rules", MaxRules)}
+			wrong = append(wrong, &Error{name, n, 1, fmt.Sprintf("more than %d rules", MaxRules)})
+			break
 		}
 	}
-	return s, nil
+	switch len(wrong) {
+	case 0:
+		return s, nil
+	case 1:
+		return nil, wrong[0]
+	}
+	return nil, errors.Join(wrong...)
 }
 
 // ParseVerb reads what a rule does, without a trigger. Its errors are of type *Error, about line 1 of name.

@@ -2,6 +2,7 @@ package script
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -112,4 +113,18 @@ func TestFactorsAndPercentages(t *testing.T) {
 		_, err := parse(text).Percent("p", 100)
 		assert.ErrorContains(t, err, "p must be followed by a percentage", text)
 	}
+}
+
+// All wrong lines of a script are reported, at most 20.
+func TestErrorsOfAllLines(t *testing.T) {
+	_, err := Parse("x", []byte("at seq 0: break it\nseed 7\nat noon: break it\n\"\n"), faults)
+	require.Error(t, err)
+	lines := strings.Split(err.Error(), "\n")
+	require.Len(t, lines, 3)
+	for i, place := range []string{"x:1:", "x:3:", "x:4:"} {
+		assert.True(t, strings.HasPrefix(lines[i], place), lines[i])
+	}
+	_, err = Parse("x", []byte(strings.Repeat("x\n", 100)), faults)
+	require.Error(t, err)
+	assert.Equal(t, maxErrors, strings.Count(err.Error(), "\n")+1)
 }

@@ -223,3 +223,17 @@ func TestSectorsMoveTogether(t *testing.T) {
 	assert.Greater(t, same, other+0.1)
 	assert.Greater(t, other, 0.2)
 }
+
+// All instruments that are wrong are reported, at most 20.
+func TestErrorsOfAllInstruments(t *testing.T) {
+	_, err := ParseUniverse("u.csv", []byte("symbol,price\nA,x\nB,1\nC,y\nB,2\n"))
+	require.Error(t, err)
+	lines := strings.Split(err.Error(), "\n")
+	require.Len(t, lines, 3)
+	for i, place := range []string{"u.csv:2:3:", "u.csv:4:3:", "u.csv:5:1:"} {
+		assert.True(t, strings.HasPrefix(lines[i], place), lines[i])
+	}
+	_, err = ParseUniverse("u.csv", []byte("symbol,price\n"+strings.Repeat("A,x\n", 100)))
+	require.Error(t, err)
+	assert.Equal(t, maxErrors, strings.Count(err.Error(), "\n")+1)
+}

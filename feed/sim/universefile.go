@@ -168,8 +168,30 @@ type row struct {
 	fields       map[string]cell
 }
 
+// maxErrors bounds the mistakes that ParseUniverse reports.
+const maxErrors = 20
+
+// mistakes are what is wrong with a file.
+type mistakes struct {
+	file string
+	errs []error
+}
+
+// add adds err, unless it is nil, and says in which file it is.
+func (m *mistakes) add(err error) {
+	if err == nil {
+		return
+	}
+	var wrong *UniverseError
+	if errors.As(err, &wrong) {
+		wrong.File = m.file
+	}
+	m.errs = append(m.errs, err)
+}
+
 // ParseUniverse reads a universe from CSV with a header line, or from YAML: a list of instruments, by itself or as
-// "instruments". name is for errors, which are of type *UniverseError.
+// "instruments". name is for errors, which are of type *UniverseError; if several instruments
+// are wrong the error joins those of the first maxErrors.
 func ParseUniverse(name string, text []byte) (*Universe, error) {
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	read := readCSV
@@ -183,37 +205,40 @@ func ParseUniverse(name string, text []byte) (*Universe, error) {
 	}
 	lines := make(map[string]int, len(rows))
 	total := 0.0
+	wrong := mistakes{file: name}
+	wrong.add(err)
 	for i := range rows {
-		if err != nil {
+		if len(wrong.errs) == maxErrors || err != nil {
 			break
 		}
 		r := &rows[i]
-		var l listing
-		if l, err = r.listing(i); err != nil {
-			break
+		l, failed := r.listing(i)
+		if failed != nil {
+			wrong.add(failed)
+			continue
 		}
 		total += l.activity
 		full := l.definition.Name()
-		switch earlier := lines[full]; {
-		case earlier > 0:
-			err = r.wrong("symbol", "%s is already there, in line %d", full, earlier)
-		case len(u.listings) == feed.MaxInstruments:
-			err = r.wrong("", "more than %d instruments", feed.MaxInstruments)
+		if len(u.listings) == feed.MaxInstruments {
+			wrong.add(r.wrong("", "more than %d instruments", feed.MaxInstruments))
+			break
+		}
+		if earlier := lines[full]; earlier > 0 {
+			wrong.add(r.wrong("symbol", "%s is already there, in line %d", full, earlier))
 		}
 		lines[full] = r.line
 		u.listings = append(u.listings, l)
 	}
-	if err == nil && !(total > 0) {
-		err = rows[0].wrong("activity", "no instrument has any: there would be no ticks")
+	if len(wrong.errs) == 0 && !(total > 0) {
+		wrong.add(rows[0].wrong("activity", "no instrument has any: there would be no ticks"))
 	}
-	var wrong *UniverseError
-	if errors.As(err, &wrong) {
-		wrong.File = name
+	switch len(wrong.errs) {
+	case 0:
+		return u, nil
+	case 1:
+		return nil, wrong.errs[0]
 	}
-	if err != nil {
-		return nil, err
-	}
-	return u, nil
+	return nil, errors.Join(wrong.errs...)
 }
 
 // isYAML reports whether text is YAML rather than CSV: CSV has a header line without a colon.
