@@ -70,6 +70,10 @@ var CaseKeys = []CaseKey{
 		c.Drive.Memory = publisher.MinMemory
 		return oneOf(v, "none")
 	}},
+	{"permit", "PATTERNS", "all that the client may see from a third of the quotes on; everything if left out", func(c *Case, v string) error {
+		c.Drive.Permit = listOf(v)
+		return c.Drive.Permit.Validate()
+	}},
 	{"quiet", "yes", "nothing is published for two seconds after the first quote", func(c *Case, v string) error { c.Drive.Quiet = true; return oneOf(v, "yes") }},
 	{"kill-client", "N", "the client is killed after so many ticks, and started again with its state file", func(c *Case, v string) (err error) { c.Drive.KillAfter, err = count(v); return err }},
 	{"causes", "LIST", `the causes of the client's disconnects, in order, as in "cut, refused busy", or none; any if left out`, func(c *Case, v string) error {

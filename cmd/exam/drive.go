@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tickfeed/codec"
@@ -27,7 +28,8 @@ type Drive struct {
 	Filter codec.Filter
 	From   codec.Start
 	Slow   codec.SlowPolicy
-	Memory int64 // of a publisher without a journal; 0 for one with a journal
+	Permit codec.Filter // all that the client may see from a third of the quotes on; empty for everything
+	Memory int64        // of a publisher without a journal; 0 for one with a journal
 
 	// The client may and must do the following, besides delivering each tick once, in order, with a right account.
 	MayLose   bool          // numbers may be lost or withheld
@@ -56,6 +58,9 @@ func (d *Drive) Describe() string {
 		fmt.Fprintf(&b, " and asks for %s", strings.Join(d.Filter, ","))
 	}
 	b.WriteString(".\n")
+	if len(d.Permit) > 0 {
+		fmt.Fprintf(&b, "After %d quotes the client may see %s only: the publisher sends subscribed with request 0 to a client that named the\nfeature narrow, and says goodbye (denied, retry true) to others. It notices within about a second.\n", n/3, strings.Join(d.Permit, ","))
+	}
 	if d.KillAfter > 0 {
 		fmt.Fprintf(&b, "The client is killed after %d ticks, and started again with its state file.\n", d.KillAfter)
 	}
@@ -101,6 +106,7 @@ type truth struct {
 	ticks    map[feed.SessionID]map[uint64]tickTruth
 	lineage  feed.Lineage // of the last publisher
 	final    uint64       // of the last session
+	permit   uint64       // the first number that was published under Drive.Permit; 0 for none
 }
 
 // A sight is what the lab saw of the client.
@@ -124,6 +130,8 @@ type driver struct {
 	truth truth
 	mu    sync.Mutex
 	sight sight
+
+	permission atomic.Pointer[publisher.Permission] // of the client; nil for a Drive without Permit
 
 	turn   chan struct{}           // held by what publishes, and by what happens to the publisher
 	giveUp context.CancelCauseFunc // ends the case
@@ -353,8 +361,13 @@ func (v *driver) event(e lab.Event) {
 
 // open starts the publisher.
 func (v *driver) open(ctx context.Context) (err error) {
+	cfg := publisher.Config{Heartbeat: v.beat, Server: "tickfeed exam", Memory: v.d.Memory}
+	if len(v.d.Permit) > 0 {
+		v.permission.Store(&publisher.Permission{User: "client"})
+		cfg.Authorize = func(publisher.Login) (*publisher.Permission, error) { return v.permission.Load(), nil }
+	}
 	v.host, err = hosted.New(ctx, hosted.Config{
-		Publisher: publisher.Config{Heartbeat: v.beat, Server: "tickfeed exam", Memory: v.d.Memory}, InMemory: v.d.Memory > 0,
+		Publisher: cfg, InMemory: v.d.Memory > 0,
 		Listen: func(uint64) (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") },
 		Dial: func(ctx context.Context, addr string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", addr)
@@ -397,6 +410,10 @@ func (v *driver) publish(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		session, seq := v.truth.lineage.Current().ID, v.pub.Stats().Head
+		if i == n/3 && len(v.d.Permit) > 0 {
+			v.truth.permit = seq
+			v.permission.Store(&publisher.Permission{User: "client", Allow: v.d.Permit})
+		}
 		event := 1795357800_000000000 + int64(i)*1000
 		q := feed.Quote{Bid: int64(i + 1), BidSize: 10, Ask: int64(i + 2), AskSize: 20}.Tick(v.ids[i%len(v.ids)], event)
 		v.truth.ticks[session][seq] = tickTruth{driveSymbols[i%len(driveSymbols)], int64(i + 1), event}

@@ -27,6 +27,7 @@ type judge struct {
 	next      uint64 // the number that must come next
 	known     bool   // session and next are known
 	fork      uint64 // the numbers from here on must be disowned now; 0 for none
+	narrowed  uint64 // the first number that the line lacked because the client may not see it; 0 before
 	connected bool
 	attempts  []uint64 // the position of the client when it said each hello; 0 if it had none
 	again     bool     // the client was killed and started again: its hellos can no longer be counted
@@ -265,11 +266,22 @@ func (j *judge) wants(t tickTruth) bool {
 	return j.d.Filter.All() || j.d.Filter.Match(&feed.Definition{Symbol: t.symbol, Venue: "XNAS"})
 }
 
-// skip passes over numbers up to seq that the filter does not want. It returns a sentence if one is missing.
+// denies reports whether the client may not see a tick once the publisher has noticed that less is permitted.
+func (j *judge) denies(t tickTruth) bool {
+	return len(j.d.Permit) > 0 && !j.d.Permit.Match(&feed.Definition{Symbol: t.symbol, Venue: "XNAS"})
+}
+
+// skip passes over numbers up to seq that the filter does not want, or the client may not see. It returns a sentence if one is missing.
 func (j *judge) skip(seq uint64) string {
 	for ; j.next < seq; j.next++ {
 		t, ok := j.lookup(j.session, j.next)
-		if ok && j.wants(t) {
+		switch {
+		case !ok || !j.wants(t):
+		case j.denies(t) && j.truth.permit > 0 && j.next >= j.truth.permit:
+			if j.narrowed == 0 {
+				j.narrowed = j.next
+			}
+		default:
 			return fmt.Sprintf("number %d is missing: what follows begins at %d", j.next, seq)
 		}
 	}
@@ -317,6 +329,9 @@ func (j *judge) tick(o object) string {
 	}
 	if !j.wants(t) {
 		return fmt.Sprintf("number %d is of %s, which was not asked for", seq, t.symbol)
+	}
+	if j.narrowed > 0 && j.denies(t) {
+		return fmt.Sprintf("number %d is of %s, which the client may not see from number %d on: the publisher did not send it", seq, t.symbol, j.narrowed)
 	}
 	if symbol, _ := o["symbol"].(string); symbol != t.symbol {
 		return fmt.Sprintf("number %d has the symbol %q, want %q", seq, symbol, t.symbol)
@@ -466,6 +481,12 @@ func (j *judge) end() string {
 	}
 	if len(j.final) > 0 {
 		for _, symbol := range driveSymbols {
+			if t := (tickTruth{symbol: symbol}); j.narrowed > 0 && j.denies(t) {
+				if bid, ok := j.final[symbol]; ok {
+					return fmt.Sprintf("the state at the end has the bid %d of %s, and the snapshot that followed the change of what the client may see lacks it", bid, symbol)
+				}
+				continue
+			}
 			if want := j.last(symbol); want != 0 && j.wants(tickTruth{symbol: symbol}) && j.final[symbol] != want {
 				return fmt.Sprintf("the state at the end has the bid %d of %s, want %d", j.final[symbol], symbol, want)
 			}
@@ -530,7 +551,7 @@ func (j *judge) seen() string {
 		case want == 0 || held.Next == want && len(held.Lineage) > 0:
 		case len(held.Lineage) == 0:
 			return fmt.Sprintf("hello %d has no position, and the client has printed every number below %d", i+1, want)
-		case held.Next < want || d.Filter.All():
+		case held.Next < want || d.Filter.All() && len(d.Permit) == 0:
 			return fmt.Sprintf("hello %d has the position %d, and the client has printed every number below %d", i+1, held.Next, want)
 		}
 	}

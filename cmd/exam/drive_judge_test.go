@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tickfeed/codec"
 	"tickfeed/feed"
 )
 
@@ -76,4 +77,46 @@ func TestDriveReports(t *testing.T) {
 	fault, late := j.all(nil, plus(first[:4], `{"event":"disconnected","cause":"silent"}`), died)
 	require.NotNil(t, fault)
 	assert.True(t, late, "the machine may have been slow")
+}
+
+// A client whose permission was narrowed may lack numbers of other instruments from then on, and must then neither print more of them
+// nor keep their state.
+func TestDriveNarrowed(t *testing.T) {
+	const a = feed.SessionID(0x20261122a)
+	published := truth{
+		sessions: []feed.SessionID{a}, lineage: feed.Lineage{{ID: a, First: 1}}, final: 6, permit: 3,
+		ticks: map[feed.SessionID]map[uint64]tickTruth{a: {1: {"AAPL", 1, 0}, 2: {"MSFT", 2, 0}, 3: {"MSFT", 3, 0}, 4: {"AAPL", 4, 0}, 5: {"MSFT", 5, 0}}},
+	}
+	line := func(seq uint64) string {
+		return fmt.Sprintf(`{"session":"%v","seq":%d,"type":"quote","symbol":"%s","raw":true,"bid":%d,"ask":%d}`, a, seq, published.ticks[a][seq].symbol, seq, seq+1)
+	}
+	state := func(symbol string, bid int) string {
+		return fmt.Sprintf(`{"state":true,"session":"%v","type":"quote","symbol":"%s","raw":true,"bid":%d,"ask":%d}`, a, symbol, bid, bid+1)
+	}
+	end := []string{`{"event":"end","final":6}`, `{"event":"left","next":6,"delivered":%d,"lost":0,"withheld":0,"disowned":0}`, state("AAPL", 4)}
+	for _, test := range []struct {
+		seqs []uint64
+		more string
+		want string
+	}{
+		{[]uint64{1, 2, 4}, "", "has not said goodbye"},
+		{[]uint64{1, 2, 3, 4}, "", "has not said goodbye"},
+		{[]uint64{1, 4}, "", "number 2 is missing"},
+		{[]uint64{1, 2, 3, 5}, "", "number 4 is missing"},
+		{[]uint64{1, 2, 4, 5}, "", "number 5 is of MSFT, which the client may not see from number 3 on"},
+		{[]uint64{1, 2, 4}, state("MSFT", 2), "the state at the end has the bid 2 of MSFT"},
+	} {
+		lines := []string{fmt.Sprintf(`{"event":"connected","session":"%v","position":1,"reason":"as asked"}`, a)}
+		for _, seq := range test.seqs {
+			lines = append(lines, line(seq))
+		}
+		lines = append(lines, end[0], fmt.Sprintf(end[1], len(test.seqs)), end[2])
+		if test.more != "" {
+			lines = append(lines, test.more)
+		}
+		j := judge{d: &Drive{Permit: codec.Filter{"A*"}}, beat: driveBeat, truth: &published, sight: &sight{}}
+		fault, _ := j.all(nil, lines, nil)
+		require.NotNil(t, fault)
+		assert.Contains(t, fault.Text, test.want, "%v", test.seqs)
+	}
 }
