@@ -76,14 +76,19 @@ type outcome struct {
 
 // ended records the outcome of an attempt, and reports whether the connection was of use: the line covered a number at or above
 // the position, or messages flowed and the connection lived longer than the window of the wait before it. Even then, if the
-// publisher broke the protocol or the subscriber was too slow, the next attempt waits, and earlier failures still count unless
-// the connection lived for at least max.
+// publisher broke the protocol or the subscriber was too slow, the next attempt waits. Earlier failures still count, unless the
+// connection lived for at least max, or the publisher broke the protocol after the line covered a number at or above the
+// position: faults now and then must not add up.
 func (r *retry) ended(o outcome, now time.Time, err error) (worth bool) {
 	cause, lived := CauseOf(err), now.Sub(o.began)
-	broken := cause == CauseProtocol || cause == CauseGap || o.slow && (cause == CauseCut || cause == CauseGoodbye)
+	slow := o.slow && (cause == CauseCut || cause == CauseGoodbye)
+	broken := cause == CauseProtocol || cause == CauseGap || slow
 	worth = o.fresh || o.flowed && lived > r.window()
-	if worth && (!broken || lived >= r.max) {
+	switch {
+	case worth && (!broken || lived >= r.max):
 		r.failures, r.again = 0, true
+	case o.fresh && !slow:
+		r.failures = 0
 	}
 	if !worth || broken {
 		r.failures++

@@ -45,8 +45,8 @@ func TestBackoffSpreads(t *testing.T) {
 }
 
 // The backoff is reset after a line that covered a number at or above the position, or lived longer than the window
-// of the wait before it. It is not reset after a connection on which the publisher broke the protocol or the subscriber was too
-// slow for its own policy, unless the connection was good for long.
+// of the wait before it. A connection on which the publisher broke the protocol counts as one failure if the line covered such a
+// number, and otherwise as one more. One whose subscriber was too slow for its own policy is one more, unless it was good for long.
 func TestBackoffReset(t *testing.T) {
 	now := time.Unix(0, 0)
 	r := newRetry([]string{"pub:1"}, 30*time.Second, rand.New(rand.NewPCG(1, 0)))
@@ -59,8 +59,10 @@ func TestBackoffReset(t *testing.T) {
 	}{
 		{false, false, 0, io.EOF, 1, false},
 		{false, false, time.Hour, io.EOF, 2, false},
-		{true, true, 0, violation("x"), 3, false},
-		{true, true, 0, violation("x"), 4, false},
+		{true, true, 0, violation("x"), 1, false},
+		{true, true, 0, violation("x"), 1, false},
+		{true, false, 0, violation("x"), 2, false},
+		{true, false, 0, violation("x"), 3, false},
 		{true, true, time.Minute, violation("x"), 1, false},
 		{true, true, 0, io.EOF, 0, false},
 		{true, true, 0, ErrSilent, 0, false},
@@ -80,9 +82,10 @@ func TestBackoffReset(t *testing.T) {
 }
 
 // The waits grow for a publisher that welcomes, sends one heartbeat and closes. If it sends new numbers each
-// time, or begins another session, the subscriber reconnects at once.
+// time, or begins another session, the subscriber reconnects at once. If a gap follows the new numbers, it waits, and the waits do not
+// grow.
 func TestHeartbeatAloneDoesNotResetTheBackoff(t *testing.T) {
-	for _, brings := range []string{"nothing", "a number", "another session"} {
+	for _, brings := range []string{"nothing", "a number", "another session", "a number and a gap"} {
 		t.Run(brings, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 				var connections atomic.Int64
@@ -111,6 +114,9 @@ func TestHeartbeatAloneDoesNotResetTheBackoff(t *testing.T) {
 						w.Reason = codec.StartedResumed
 					}
 					p.send(message(w), packet(seedA(), n, definition(feed.InstrumentID(n-1))))
+					if brings == "a number and a gap" {
+						p.send(packet(seedA(), n+5, definition(feed.InstrumentID(n))))
+					}
 				})
 				began := time.Now()
 				s := mustNew(t, cfg)
@@ -119,11 +125,16 @@ func TestHeartbeatAloneDoesNotResetTheBackoff(t *testing.T) {
 				done()
 				cancel()
 				stop()
-				if brings != "nothing" {
+				switch brings {
+				case "nothing":
+					assert.Less(t, connections.Load(), int64(30), "in a minute")
+				case "a number and a gap":
+					assert.EqualValues(t, 100, connections.Load())
+					assert.Greater(t, time.Since(began), 2*time.Second)
+					assert.Less(t, time.Since(began), 100*firstWindow)
+				default:
 					assert.EqualValues(t, 100, connections.Load())
 					assert.Less(t, time.Since(began), time.Second)
-				} else {
-					assert.Less(t, connections.Load(), int64(30), "in a minute")
 				}
 			})
 		})
