@@ -51,7 +51,7 @@ func TestReadme(t *testing.T) {
 		{command: "./tickfeed publish --journal j2 &", shows: `\[1\] \d+`},
 		{command: "./tickfeed lab --rule 'at seq 3000: cut rst' --rule 'at login 2: refuse busy retry 200ms' --rule 'with 0.1%: drop tick' &", shows: `\[2\] \d+`},
 		{command: "./tickfeed subscribe localhost:8426 --json --events --from beginning --until seq:5000 > client.ndjson",
-			shows: `at seq 3000: cut rst(?s:.*)at login 2: refuse busy(?s:.*)account:\s+4,999\s+ticks,\s+\d+\s+recover(?:y|ies)(?:\s+\(\d+\s+not\s+over\))?,\s+0\s+withheld,\s+0\s+lost,\s+0\s+disowned`},
+			shows: `(?:at seq 3000: cut rst(?s:.*)at login 2: refuse busy|at login 2: refuse busy(?s:.*)at seq 3000: cut rst)(?s:.*)account:\s+4,999\s+ticks,\s+\d+\s+recover(?:y|ies)(?:\s+\(\d+\s+not\s+over\))?,\s+0\s+withheld,\s+0\s+lost,\s+0\s+disowned`},
 		{command: "./tickfeed ledger diff j2 client.ndjson", shows: `the same +4,999\n(?s:.*)they hold the same ticks, as far as both asked for them`},
 		{command: "kill %1 %2; wait"},
 		{command: "./tickfeed exam --self --case 'account-*'", shows: `all +(\d+) of (\d+) passed`},
