@@ -182,8 +182,11 @@ func ParseCase(id, name string, text []byte) (*Case, error) {
 		return nil, err
 	}
 	for _, r := range rules.Rules {
+		if r.Trigger.When == script.ByHand {
+			return wrong(r.Line, "on %s: nothing triggers this rule by hand in an exam: write another trigger, such as \"at seq 600\"", r.Trigger.Name)
+		}
 		if v := r.Fault.Verb; v == lab.RestartSession || v == lab.RewindSession || v == lab.ReplaceSession {
-			return wrong(r.Line, "%s: the exam runs the publisher itself: write restart, restart over copy or restart over none", lab.Verbs[v].Word)
+			return wrong(r.Line, "%s makes up a session, which the judge does not know of; the exam runs the publisher itself: write restart, restart over copy or restart over none", lab.Verbs[v].Word)
 		}
 	}
 	c.Needs = needs(c)

@@ -161,7 +161,8 @@ func TestCaseErrors(t *testing.T) {
 		{"rule: x\nback-within: 5\n---\n", "x.case:2:1: back-within: time: missing unit"},
 		{"rule: x\nchapter: mine\n---\n", "x.case:2:1: chapter: want tolerance"},
 		{"rule: x\n---\nat seq 5: cutt\n", `x.case:3:11: there is no fault "cutt"`},
-		{"rule: x\n---\n\nat seq 5: rewind session 2\n", "x.case:4:1: rewind session: the exam runs the publisher itself: write restart"},
+		{"rule: x\n---\n\nat seq 5: rewind session 2\n", "x.case:4:1: rewind session makes up a session, which the judge does not know of; the exam runs the publisher itself: write restart"},
+		{"rule: x\n---\nat seq 5: cut\non storm: cut\n", "x.case:4:1: on storm: nothing triggers this rule by hand in an exam"},
 		{"rule: x\n---\nat seq 5: restart over copy\n", "x.case:3:11: restart over copy needs a copy"},
 	} {
 		_, err := ParseCase("x", "x.case", []byte(test.text))

@@ -207,11 +207,11 @@ func (p *program) labScript(ctx context.Context, o *labOptions, args []string) (
 		}
 	}
 	for _, text := range o.rules {
-		r, err := lab.Parse("--rule", []byte(text))
+		r, err := flagRule("--rule", text, lab.Language)
 		if err != nil {
-			return nil, usage("%w", err)
+			return nil, err
 		}
-		s.Rules = append(s.Rules, r.Rules...)
+		s.Rules = append(s.Rules, lab.FaultsOf(r).Rules...)
 	}
 	if len(s.Rules) == 0 && !o.commands && o.http.addr == "" {
 		return nil, usage("there is no rule: name a SCRIPT, give --rule, or add rules by --commands or --http; tickfeed lab --list shows what can be written")

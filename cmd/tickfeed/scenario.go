@@ -62,18 +62,27 @@ func (o *scenarioOptions) load(ctx context.Context) (*script.Script, error) {
 		}
 	}
 	for _, text := range o.rules {
-		r, err := script.Parse("--event", []byte(text), marketLanguages...)
-		switch {
-		case err != nil:
-			wrong = errors.Join(wrong, usage("%w", err))
-		case r.Seeded:
-			wrong = errors.Join(wrong, usage("--event %q sets a seed, which is not an event: write it in the file of --scenario", text))
-		default:
+		r, err := flagRule("--event", text, marketLanguages...)
+		if wrong = errors.Join(wrong, err); err == nil {
 			s.Rules = append(s.Rules, r.Rules...)
 		}
 	}
 	if wrong != nil {
 		return nil, wrong
+	}
+	return s, nil
+}
+
+// flagRule parses text, a value of flag, which must be one rule. The error is a usage error.
+func flagRule(flag, text string, languages ...*script.Language) (*script.Script, error) {
+	s, err := script.Parse(flag, []byte(text), languages...)
+	switch {
+	case err != nil:
+		return nil, usage("%w", err)
+	case s.Seeded:
+		return nil, usage("%s %q sets a seed, which only a script can: write the line in a file, and its rules below", flag, text)
+	case len(s.Rules) != 1:
+		return nil, usage("%s %q must be one rule; repeat the flag for more", flag, text)
 	}
 	return s, nil
 }
@@ -84,6 +93,19 @@ func faultsIn(s *script.Script) int {
 		return 0
 	}
 	return len(lab.FaultsOf(s).Rules)
+}
+
+// byHandIn returns how many events of s happen only when something triggers them by name.
+func byHandIn(s *script.Script) (n int) {
+	if s == nil {
+		return 0
+	}
+	for _, r := range s.Rules {
+		if _, fault := r.Does.(lab.Fault); !fault && r.Trigger.When == script.ByHand {
+			n++
+		}
+	}
+	return n
 }
 
 // A faultLab is the faults of a scenario: a lab between the subscribers of a publisher and the publisher, which listens on an

@@ -114,6 +114,9 @@ func (p *program) sim(ctx context.Context, o *simOptions) error {
 	if n := faultsIn(o.market.Scenario); n > 0 {
 		p.notef("%s: %s left out: they need a network; see tickfeed publish and tickfeed lab", o.scenario.name, plural(n, "fault"))
 	}
+	if n := byHandIn(o.market.Scenario); n > 0 {
+		p.notef("%s left out: sim has nothing that triggers \"on NAME\"; see tickfeed publish --commands", plural(n, "event"))
+	}
 	out, err := p.createRecording(o.output, o.force)
 	if err != nil {
 		return err
