@@ -203,6 +203,32 @@ func TestEachNumberOnce(t *testing.T) {
 	}
 }
 
+// Of several faults of whole packets for the same number each happens, also if the first repeats the packet, which a right client then
+// has.
+func TestFaultsOfOnePacket(t *testing.T) {
+	for _, script := range []string{"repeat\ndrop", "repeat\nrepeat\nflip\nrepeat", "repeat\nstall 1ms\nforge\ncut", "drop\nrepeat\nswap"} {
+		for _, at := range []string{"1003", "1"} { // 1 begins a packet
+			t.Run(script, func(t *testing.T) {
+				rules := strings.Split(script, "\n")
+				want := make([]uint64, len(rules))
+				for i := range rules {
+					rules[i], want[i] = "for late at seq "+at+": "+rules[i], 1
+				}
+				x := after(t, strings.Join(rules, "\n"), func(t *testing.T, x *trial, cfg subscriber.Config) {
+					cfg.Client = "late"
+					readOn(t, x, cfg)
+				})
+				assert.Equal(t, want, timesOf(x))
+				for _, e := range x.events[1:] {
+					if e.Fault != "" {
+						assert.Equal(t, at, fmt.Sprint(e.Seq), e.Fault)
+					}
+				}
+			})
+		}
+	}
+}
+
 // A rule for a number that every line has passed applies to no other number, says so, and happens to a line that begins again
 // below the number.
 func TestNumberThatIsPast(t *testing.T) {

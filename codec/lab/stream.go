@@ -35,6 +35,7 @@ func (k *link) packet(raw []byte, pending []int) error {
 	raw = append([]byte(nil), raw...) // the reader reuses its memory
 	for n := k.lab.rules.packet(k.name); raw != nil; {
 		var x hit
+		var again []hit // repeat the packet as x does
 		r := feed.Range{From: max(h.First, k.at), To: end}
 		given := true // by a number of the script
 		if len(pending) > 0 {
@@ -44,6 +45,7 @@ func (k *link) packet(raw []byte, pending []int) error {
 			if x, ok = k.lab.rules.next(k.name, k.decided, r, n); !ok {
 				break
 			}
+			x, again = k.repeatLast(x, r, n)
 		}
 		f := k.lab.rules.faultOf(x.rule)
 		left, right, ok := split(raw, x.seq, k.seed)
@@ -84,7 +86,7 @@ func (k *link) packet(raw []byte, pending []int) error {
 		}
 		if err != nil {
 			if given {
-				k.lab.rules.giveBack(k.name, x)
+				k.giveBack(append(again, x))
 			} else {
 				k.keep(append([]int{x.rule}, pending...))
 			}
@@ -103,6 +105,11 @@ func (k *link) packet(raw []byte, pending []int) error {
 		if err := k.pass(k.spoil(x, right)); err != nil {
 			return err
 		}
+		for _, h := range again {
+			if err := k.pass(k.spoil(h, right)); err != nil {
+				return err
+			}
+		}
 		k.moved(to)
 		raw = rest
 	}
@@ -111,6 +118,40 @@ func (k *link) packet(raw []byte, pending []int) error {
 	}
 	k.keep(pending)
 	return k.reached(end)
+}
+
+// repeatLast returns x. If x repeats a packet, and other rules come after it for the same number, they would meet a client that has the
+// packet already: repeatLast then returns the first of them that does something else, and x happens when the client comes back. again
+// are those that also repeat the packet.
+func (k *link) repeatLast(x hit, r feed.Range, n uint64) (first hit, again []hit) {
+	repeats := func(h hit) bool {
+		f := k.lab.rules.faultOf(h.rule)
+		return f.Verb == Repeat && f.How == "packet"
+	}
+	if !repeats(x) {
+		return x, nil
+	}
+	for {
+		later, ok := k.lab.rules.next(k.name, k.decided, r, n)
+		switch {
+		case !ok:
+			return x, again
+		case later.seq != x.seq:
+			k.lab.rules.giveBack(k.name, later)
+			return x, again
+		case !repeats(later):
+			k.giveBack(append(again, x))
+			return later, nil
+		}
+		again = append(again, later)
+	}
+}
+
+// giveBack undoes next for hits.
+func (k *link) giveBack(hits []hit) {
+	for _, h := range hits {
+		k.lab.rules.giveBack(k.name, h)
+	}
 }
 
 // spoil applies a fault of the stream to a packet, and returns the bytes to send for it; nil for none.
