@@ -63,24 +63,26 @@ var CaseKeys = []CaseKey{
 		}
 		return c.Drive.From.Kind.UnmarshalText([]byte(v))
 	}},
-	{"filter", "PATTERNS", "what the client asks for, of AAPL, AMZN and MSFT; everything if left out", func(c *Case, v string) error { c.Drive.Filter = listOf(v); return nil }},
+	{"filter", "PATTERNS", "what the client asks for, of AAPL, AMZN and MSFT; everything if left out", func(c *Case, v string) (err error) { c.Drive.Filter, err = listOf(v); return err }},
 	{"slow", "POLICY", "the client's slow-consumer policy: all (if left out), latest or disconnect", func(c *Case, v string) error { return c.Drive.Slow.UnmarshalText([]byte(v)) }},
 	{"ticks", "N", "quotes that are published, a thousand a second; 1200 if left out", func(c *Case, v string) (err error) { c.Drive.Ticks, err = count(v); return err }},
 	{"journal", "none", "the publisher keeps the last ticks in little memory, and no journal", func(c *Case, v string) error {
 		c.Drive.Memory = publisher.MinMemory
 		return oneOf(v, "none")
 	}},
-	{"permit", "PATTERNS", "all that the client may see from a third of the quotes on; everything if left out", func(c *Case, v string) error {
-		c.Drive.Permit = listOf(v)
+	{"permit", "PATTERNS", "all that the client may see from a third of the quotes on; everything if left out", func(c *Case, v string) (err error) {
+		if c.Drive.Permit, err = listOf(v); err != nil {
+			return err
+		}
 		return c.Drive.Permit.Validate()
 	}},
 	{"quiet", "yes", "nothing is published for two seconds after the first quote", func(c *Case, v string) error { c.Drive.Quiet = true; return oneOf(v, "yes") }},
 	{"kill-client", "N", "the client is killed after so many ticks, and started again with its state file", func(c *Case, v string) (err error) { c.Drive.KillAfter, err = count(v); return err }},
-	{"causes", "LIST", `the causes of the client's disconnects, in order, as in "cut, refused busy", or none; any if left out`, func(c *Case, v string) error {
+	{"causes", "LIST", `the causes of the client's disconnects, in order, as in "cut, refused busy", or none; any if left out`, func(c *Case, v string) (err error) {
 		if c.Drive.Causes = []string{}; v != "none" {
-			c.Drive.Causes = listOf(v)
+			c.Drive.Causes, err = listOf(v)
 		}
-		return nil
+		return err
 	}},
 	{"hellos", "N [to M]", "how often the client says hello; any number if left out", func(c *Case, v string) (err error) {
 		least, most, ok := strings.Cut(v, " to ")
@@ -112,11 +114,14 @@ func oneOf(v string, all ...string) error {
 	return nil
 }
 
-func listOf(v string) (list []string) {
+func listOf(v string) (list []string, err error) {
 	for part := range strings.SplitSeq(v, ",") {
-		list = append(list, strings.TrimSpace(part))
+		if part = strings.TrimSpace(part); part == "" {
+			return nil, fmt.Errorf("the list %q has an empty part", v)
+		}
+		list = append(list, part)
 	}
-	return list
+	return list, nil
 }
 
 // maxCount bounds the numbers of a case.

@@ -160,6 +160,7 @@ func TestCaseErrors(t *testing.T) {
 		{"rule: x\nquiet: no\n---\n", `x.case:2:1: quiet: want yes, got "no"`},
 		{"rule: x\nback-within: 5\n---\n", "x.case:2:1: back-within: time: missing unit"},
 		{"rule: x\nchapter: mine\n---\n", "x.case:2:1: chapter: want tolerance"},
+		{"rule: x\nfilter: A*,\n---\n", `x.case:2:1: filter: the list "A*," has an empty part`},
 		{"rule: x\n---\nat seq 5: cutt\n", `x.case:3:11: there is no fault "cutt"`},
 		{"rule: x\n---\n\nat seq 5: rewind session 2\n", "x.case:4:1: rewind session makes up a session, which the judge does not know of; the exam runs the publisher itself: write restart"},
 		{"rule: x\n---\nat seq 5: cut\non storm: cut\n", "x.case:4:1: on storm: nothing triggers this rule by hand in an exam"},

@@ -215,8 +215,10 @@ func readingFlags(cmd *cobra.Command) (reading []string) {
 			return
 		}
 		values := []string{f.Value.String()}
-		if list, ok := f.Value.(pflag.SliceValue); ok {
+		if list, ok := f.Value.(pflag.SliceValue); ok && f.Value.Type() == "stringArray" {
 			values = list.GetSlice()
+		} else if ok { // in brackets, with commas between the parts, of which any may be empty
+			values[0] = strings.TrimSuffix(strings.TrimPrefix(values[0], "["), "]")
 		}
 		for _, v := range values {
 			reading = append(reading, "--"+f.Name+"="+v)

@@ -156,7 +156,10 @@ func setFlag(f *pflag.Flag, value any) error {
 	default:
 		text := fmt.Sprint(v)
 		if isSlice {
-			return list.Replace(strings.Split(text, ","))
+			if err := list.Replace(strings.Split(text, ",")); err != nil {
+				return fmt.Errorf("%q: %w", text, err)
+			}
+			return nil
 		}
 		if err := f.Value.Set(text); err != nil {
 			return fmt.Errorf("%q: %w", text, valueError(f, err))
@@ -348,8 +351,8 @@ func refuseEmpty(cmd *cobra.Command) {
 				f.Value = filledText{f.Value}
 			}
 		case "stringSlice", "stringArray":
-			f.Value = filledList{filledText{f.Value}, list}
-			f.DefValue = strings.TrimPrefix(f.DefValue, "[]") // an empty list is no default for the help
+			f.Value = filledList{filledText{f.Value}, list, f.Name == "header"} // an empty name is a column to ignore
+			f.DefValue = strings.TrimPrefix(f.DefValue, "[]")                   // an empty list is no default for the help
 		}
 	}
 	cmd.LocalNonPersistentFlags().VisitAll(refuse)
@@ -371,10 +374,33 @@ func (v filledText) Set(s string) error {
 	return v.Value.Set(s)
 }
 
-// A filledList is a filledText for a list.
+// A filledList is a filledText for a list, whose parts must not be empty either, unless gaps is true.
 type filledList struct {
 	filledText
 	pflag.SliceValue
+	gaps bool
+}
+
+func (v filledList) Set(s string) error {
+	if err := v.filledText.Set(s); err != nil {
+		return err
+	}
+	return v.check(v.GetSlice())
+}
+
+// Replace implements pflag.SliceValue.
+func (v filledList) Replace(parts []string) error {
+	if err := v.check(parts); err != nil {
+		return err
+	}
+	return v.SliceValue.Replace(parts)
+}
+
+func (v filledList) check(parts []string) error {
+	if !v.gaps && slices.Contains(parts, "") {
+		return errors.New("the list has an empty part; remove it, or the comma beside it")
+	}
+	return nil
 }
 
 // groupAnnotation is the annotation that holds the heading of a flag in the help.

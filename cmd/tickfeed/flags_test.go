@@ -153,3 +153,23 @@ func TestFlagsRefuseEmptyValues(t *testing.T) {
 	assert.Equal(t, exitUsage, run([]string{"publish", "--users", ""}, strings.NewReader(""), io.Discard, &said))
 	assert.Contains(t, said.String(), `--users "": the value is empty (is a shell variable not set?)`)
 }
+
+// The flags that bench gives to its child processes mean the same there: names of columns that are empty are kept.
+func TestReadingFlagsKeepEmptyColumns(t *testing.T) {
+	for _, header := range []string{"time,,symbol", ",a,", `"a,b",,c`} {
+		parse := func(args ...string) ([]string, []string) {
+			p := &program{}
+			cmd, _, err := p.command().Find([]string{"bench"})
+			require.NoError(t, err)
+			require.NoError(t, cmd.ParseFlags(args))
+			names, err := cmd.Flags().GetStringSlice("header")
+			require.NoError(t, err)
+			return names, readingFlags(cmd)
+		}
+		names, reading := parse("--header", header, "--column", "bid=B", "--column", "ask=A")
+		assert.Len(t, names, 3)
+		again, _ := parse(reading...)
+		assert.Equal(t, names, again)
+		assert.Contains(t, reading, "--column=ask=A")
+	}
+}

@@ -48,7 +48,7 @@ func look(r io.Reader) *glance {
 	l := &glance{done: make(chan struct{})}
 	go func() {
 		defer close(l.done)
-		l.pipe = peek(r)
+		l.pipe = peek(r, unpacked)
 	}()
 	return l
 }
@@ -57,14 +57,25 @@ func look(r io.Reader) *glance {
 // need more bytes.
 const maxGlance = 256 << 10
 
-func peek(r io.Reader) *Pipe {
+// promptly is how many bytes of a pipe are looked at after each read.
+const promptly = 4 << 10
+
+// peek reads from r until the format can be detected; unpack is the function unpacked. Beyond promptly bytes it looks only at the end of
+// a line of text, or at a part more than the last time, because each look begins anew: small reads would take quadratic time.
+func peek(r io.Reader, unpack func([]byte) []byte) *Pipe {
 	p := &Pipe{r: r}
 	buf := make([]byte, 32<<10)
+	seen, packed := 0, false // what the last look had
 	for p.err == nil && len(p.read) < maxGlance {
 		var n int
 		n, p.err = r.Read(buf)
 		p.read = append(p.read, buf[:n]...)
-		p.head = unpacked(p.read)
+		line := !packed && bytes.IndexByte(buf[:n], '\n') >= 0
+		if p.err == nil && len(p.read) < maxGlance && len(p.read) > promptly && len(p.read)-seen < seen/8 && !line {
+			continue
+		}
+		p.head = unpack(p.read)
+		seen, packed = len(p.read), !bytes.HasPrefix(p.read, p.head)
 		if enough(p.head) {
 			break
 		}
