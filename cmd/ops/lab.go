@@ -47,7 +47,7 @@ func (r Rules) Remove(n int) bool { return r.Lab.Remove(n) }
 // Trigger triggers the rules "on NAME: …".
 func (r Rules) Trigger(name string) (any, error) {
 	if !r.Lab.Trigger(name) {
-		return nil, fmt.Errorf("trigger %s: no rule is \"on %s: …\"; list shows the rules", name, name)
+		return nil, r.List().NoTrigger(name)
 	}
 	return RuleChange{"triggered", "on " + name}, nil
 }

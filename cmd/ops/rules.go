@@ -43,7 +43,7 @@ func (l RuleList) String() string {
 		}
 		why := ""
 		if r.Why != "" {
-			why = "  (" + Clean(r.Why) + ")"
+			why = " (" + Clean(r.Why) + ")"
 		}
 		fmt.Fprintf(w, "%d\t%s\t  %s%s\n", r.Index, times, Clean(r.Text), why)
 	}
@@ -94,9 +94,29 @@ func remove(b Rulebook, which string) (any, error) {
 
 // isOn reports whether text is a rule "on NAME: …".
 func isOn(text, name string) bool {
+	on, ok := triggerName(text)
+	return ok && on == name
+}
+
+// triggerName returns the name of a rule "on NAME: …", and false for other rules.
+func triggerName(text string) (name string, ok bool) {
 	words := strings.Fields(text)
 	i := slices.Index(words, "on")
-	return i >= 0 && i+1 < len(words) && strings.TrimSuffix(words[i+1], ":") == name
+	if i < 0 || i+1 == len(words) {
+		return "", false
+	}
+	return strings.TrimSuffix(words[i+1], ":"), true
+}
+
+// NoTrigger returns the error of Trigger if no rule of l is "on NAME: …".
+func (l RuleList) NoTrigger(name string) error {
+	var names []string
+	for _, r := range l {
+		if on, ok := triggerName(r.Text); ok {
+			names = append(names, on)
+		}
+	}
+	return fmt.Errorf("trigger %s: no rule is \"on %s: …\"%s; list shows the rules", name, name, script.DidYouMean(name, names))
 }
 
 // Obey carries out a line: list, remove N|NAME|all, trigger NAME, or a rule, which is added. It returns what the methods of b do;

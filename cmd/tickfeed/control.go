@@ -227,7 +227,7 @@ func (p *program) control(ctx context.Context, o *controlOptions, args []string)
 	if err := answerError(answer); err != nil {
 		return err
 	}
-	text := bytes.TrimSpace(answer.Body)
+	text := bytes.TrimRight(answer.Body, " \n") // the first line of a table may be indented
 	if o.json {
 		if _, err := fmt.Fprintf(p.stdout, "%s\n", printableJSON(text)); err != nil || !verb.ends {
 			return output(err)

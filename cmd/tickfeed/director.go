@@ -185,7 +185,7 @@ func (d *director) Trigger(name string) (any, error) {
 	events := market != nil && market.Trigger(name)
 	faults := d.faults != nil && d.faults.lab.Trigger(name)
 	if !events && !faults {
-		return nil, fmt.Errorf("trigger %s: no rule is \"on %s: …\"; list shows the rules", name, name)
+		return nil, d.List().NoTrigger(name)
 	}
 	return ops.RuleChange{Did: "triggered", Text: "on " + name}, nil
 }

@@ -197,6 +197,9 @@ func newPublisherStatus(pub *publisher.Publisher, source string, started time.Ti
 func (s publisherStatus) String() string {
 	text := fmt.Sprintf("publishing %s since %s: session %v, next seq %d, %s", ops.Clean(s.Source), s.Started.UTC().Format(time.DateTime), s.Session, s.Head,
 		plural(s.Subscribers, "subscriber"))
+	if s.LastEvent != 0 {
+		text += ", event time " + time.Unix(0, s.LastEvent).UTC().Format(time.DateTime+"Z")
+	}
 	if s.LagTicks > 0 {
 		text += fmt.Sprintf(", the slowest %s behind (%s)", countOf(s.LagTicks, "tick"), formatDuration(s.LagTime))
 	}

@@ -84,7 +84,7 @@ func (in *input) open(ctx context.Context, stdin io.Reader) error {
 			return err
 		}
 		if _, err = sim.New(cfg); err != nil {
-			return usage("%w", err)
+			return in.o.scenario.refused(err)
 		}
 		return nil
 	}
@@ -181,7 +181,7 @@ func (in *input) ticks(rec *journal.Recovered) (feed.Source, publisher.Pace, err
 	cfg.Happens, cfg.Commands = in.happens, true
 	in.sim, err = sim.New(cfg)
 	if err != nil {
-		return nil, pace, usage("%w", err)
+		return nil, pace, in.o.scenario.refused(err)
 	}
 	in.director.begin(in.sim, cfg.Scenario)
 	return in.sim, pace, nil

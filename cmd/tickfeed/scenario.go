@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,6 +72,15 @@ func (o *scenarioOptions) load(ctx context.Context) (*script.Script, error) {
 		return nil, wrong
 	}
 	return s, nil
+}
+
+// refused returns the usage error for err, of a market that refuses the scenario.
+func (o *scenarioOptions) refused(err error) error {
+	var at *script.Error
+	if !errors.As(err, &at) || at.Name != o.name || !slices.Contains(sim.Scenarios(), o.name) {
+		return usage("%w", err)
+	}
+	return usage("%w; the scenario %s is written for the instruments and days that tickfeed simulates by default: write it to a file with publish --list --scenario %s > my.market, change it there, and use --scenario my.market", err, o.name, o.name)
 }
 
 // flagRule parses text, a value of flag, which must be one rule. The error is a usage error.

@@ -94,7 +94,7 @@ func TestDirectorObeysLines(t *testing.T) {
 		assert.Contains(t, obeyed(d, c.line), c.want, c.line)
 	}
 	play()
-	assert.Equal(t, "  2     1×  on x: halt MSFT\n  3  never  at 10:00: calm\n  4     1×  on x: spread * x3  (it goes on)\n  5     1×  depth AAPL /2  (it goes on)\n", obeyed(d, "list"),
+	assert.Equal(t, "  2     1×  on x: halt MSFT\n  3  never  at 10:00: calm\n  4     1×  on x: spread * x3 (it goes on)\n  5     1×  depth AAPL /2 (it goes on)\n", obeyed(d, "list"),
 		"what has happened at once and is over is not listed")
 	for _, c := range []struct{ line, want string }{
 		{"remove 3", "removed rule 3: at 10:00: calm"},

@@ -109,7 +109,7 @@ func (p *program) sim(ctx context.Context, o *simOptions) error {
 	cfg.Continuous = false
 	market, err := sim.New(cfg)
 	if err != nil {
-		return usage("%w", err)
+		return o.scenario.refused(err)
 	}
 	if n := faultsIn(o.market.Scenario); n > 0 {
 		p.notef("%s: %s left out: they need a network; see tickfeed publish and tickfeed lab", o.scenario.name, plural(n, "fault"))

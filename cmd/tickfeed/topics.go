@@ -52,7 +52,11 @@ func (p *program) scenariosTopic() *cobra.Command {
 	return &cobra.Command{
 		Use:   topicScenarios,
 		Short: "How to write ticks by hand, as NDJSON or in the text form",
-		Long: `Tests of a client often need a few exact ticks. They can be written in two ways.
+		Long: `This page is about ticks. Scenarios of a simulated market (halts, crashes,
+bursts) are scripts of rules for publish --scenario and --event, which "tickfeed
+publish --list" documents. "tickfeed lab --list" documents faults of a network.
+
+Tests of a client often need a few exact ticks. They can be written in two ways.
 
 NDJSON has one line per tick, which any script can write to standard input:
 

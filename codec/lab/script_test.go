@@ -72,7 +72,7 @@ at seq 5: goodbye 77
 // A mistake is reported with its line and column, before anything starts.
 func TestParseErrors(t *testing.T) {
 	for _, test := range []struct{ script, want string }{
-		{"cut", "bad.lab:1:1: a rule begins with for, at, every, with or on, got \"cut\""},
+		{"cut", "bad.lab:1:1: a rule begins with for, at, every, with or on, got \"cut\"; write \"at 10s: cut\""},
 		{"at seq 1000 cut", "bad.lab:1:13: a colon and a fault must follow the trigger, got \"cut\""},
 		{"\n\nat seq x: cut", "bad.lab:3:8: at seq must be followed by a number of at least 1 and at most"},
 		{"at seq 0: cut", "bad.lab:1:8: at seq must be followed by a number of at least 1"},

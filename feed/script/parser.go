@@ -52,6 +52,7 @@ func wordsOf(line string) (words []word, rest string, err *Error) {
 
 // A Parser reads the words of one line.
 type Parser struct {
+	line  string // without its comment
 	words []word
 	at    int
 	end   int // column after the line
@@ -113,10 +114,15 @@ func (p *Parser) Number(what string, least, most uint64) (uint64, error) {
 
 // Duration reads a duration greater than 0.
 func (p *Parser) Duration(what string) (time.Duration, error) {
+	return p.duration(what, 1, "greater than 0")
+}
+
+// duration reads a duration of at least least, which the error describes as bound.
+func (p *Parser) duration(what string, least time.Duration, bound string) (time.Duration, error) {
 	text := p.Next()
 	d, err := time.ParseDuration(text)
-	if err != nil || d <= 0 || d > MaxFor {
-		return 0, fmt.Errorf("%s must be followed by a duration such as 200ms or 5s, greater than 0 and at most %v, got %q", what, MaxFor, text)
+	if err != nil || d < least || d > MaxFor {
+		return 0, fmt.Errorf("%s must be followed by a duration such as 200ms or 5s, %s and at most %v, got %q", what, bound, MaxFor, text)
 	}
 	return d, nil
 }

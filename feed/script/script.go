@@ -124,8 +124,9 @@ func (e *Error) Error() string { return fmt.Sprintf("%s:%d:%d: %s", e.Name, e.Li
 
 // A Language is what rules can do.
 type Language struct {
-	Noun  string // what a rule makes: "fault"
-	Verbs []Form // Word is one word or two
+	Noun   string   // what a rule makes: "fault"
+	Verbs  []Form   // Word is one word or two
+	Begins []string // the words with which its rules begin, for errors; nil for all
 	// Parse reads what follows the words of Verbs[verb] and returns what Rule.Does is to hold.
 	Parse func(p *Parser, verb int) (any, error)
 	// Suits, if set, returns an error if the rule cannot do this for these clients at this trigger.
@@ -161,11 +162,11 @@ func Parse(name string, text []byte, languages ...*Language) (*Script, error) {
 			wrong = append(wrong, err)
 			continue
 		}
-		p := Parser{words: words, end: len([]rune(strings.TrimRight(line, " \t"))) + 1}
+		p := Parser{line: strings.TrimSpace(line), words: words, end: len([]rune(strings.TrimRight(line, " \t"))) + 1}
 		if len(p.words) == 0 {
 			continue
 		}
-		r, failed := p.line(s, languages)
+		r, failed := p.rule(s, languages)
 		if failed != nil {
 			wrong = append(wrong, p.wrong(name, n, failed))
 			continue
@@ -195,7 +196,7 @@ func ParseVerb(name, text string, languages ...*Language) (*Rule, error) {
 		err.Name, err.Line = name, 1
 		return nil, err
 	}
-	p := Parser{words: words, end: len([]rune(strings.TrimRight(line, " \t"))) + 1}
+	p := Parser{line: strings.TrimSpace(line), words: words, end: len([]rune(strings.TrimRight(line, " \t"))) + 1}
 	r := &Rule{Name: name, Line: 1, Text: strings.TrimSpace(line), Trigger: Trigger{When: ByHand}}
 	if failed := p.does(r, languages); failed != nil {
 		return nil, p.wrong(name, 1, failed)
@@ -203,8 +204,8 @@ func ParseVerb(name, text string, languages ...*Language) (*Rule, error) {
 	return r, nil
 }
 
-// line reads a rule, or a seed: then it returns nil.
-func (p *Parser) line(s *Script, languages []*Language) (*Rule, error) {
+// rule reads a rule, or a seed: then it returns nil.
+func (p *Parser) rule(s *Script, languages []*Language) (*Rule, error) {
 	if p.Accept("seed") {
 		if s.Seeded {
 			return nil, fmt.Errorf("the script has two seeds: remove one")
@@ -222,7 +223,7 @@ func (p *Parser) line(s *Script, languages []*Language) (*Rule, error) {
 			return nil, err
 		}
 	}
-	if err := p.trigger(&r.Trigger); err != nil {
+	if err := p.trigger(&r.Trigger, languages); err != nil {
 		return nil, err
 	}
 	if w := p.Next(); w != ":" {
@@ -322,7 +323,7 @@ func article(noun string) string {
 // counted are the words of triggers by number, after "at".
 var counted = []string{"seq", "login", "packet", "snapshot", "live", "end"}
 
-func (p *Parser) trigger(t *Trigger) (err error) {
+func (p *Parser) trigger(t *Trigger, languages []*Language) (err error) {
 	switch word := p.Next(); word {
 	case "at", "from":
 		switch what := p.Peek(); {
@@ -333,15 +334,12 @@ func (p *Parser) trigger(t *Trigger) (err error) {
 		case strings.Contains(what, ":"):
 			t.When = AtClock
 			t.After, err = p.clock(word)
-		case what == "0s" || what == "0":
-			t.When = AtTime
-			p.Next()
 		case word == "at" && what != "" && !strings.ContainsRune("0123456789-+.", rune(what[0])):
 			p.Next()
 			return fmt.Errorf("at must be followed by seq N, login N, packet N, snapshot N, live N or end N, a duration such as 200ms, or a time of day such as 09:30; got %q%s", what, DidYouMean(what, counted))
 		default:
 			t.When = AtTime
-			t.After, err = p.Duration(word)
+			t.After, err = p.duration(word, 0, "0s or more")
 		}
 	case "every":
 		if p.Accept("seq") {
@@ -366,9 +364,28 @@ func (p *Parser) trigger(t *Trigger) (err error) {
 			return fmt.Errorf("on must be followed by a name")
 		}
 	default:
-		return fmt.Errorf("a rule begins with for, at, every, with or on, got %q%s", word, DidYouMean(word, []string{"for", "at", "every", "with", "on", "seed"}))
+		return p.noTrigger(word, languages)
 	}
 	return err
+}
+
+// beginnings are the words with which rules begin.
+var beginnings = []string{"for", "at", "every", "with", "on"}
+
+// noTrigger returns the error about a rule that begins with word instead of a trigger.
+func (p *Parser) noTrigger(word string, languages []*Language) error {
+	begins := languages[0].Begins
+	if begins == nil {
+		begins = beginnings
+	}
+	last := len(begins) - 1
+	text := fmt.Sprintf("a rule begins with %s or %s, got %q", strings.Join(begins[:last], ", "), begins[last], word)
+	for _, l := range languages {
+		if slices.ContainsFunc(l.Verbs, func(f Form) bool { return strings.Fields(f.Word)[0] == word }) {
+			return fmt.Errorf("%s; write %q", text, "at 10s: "+p.line)
+		}
+	}
+	return errors.New(text + DidYouMean(word, append([]string{"seed"}, beginnings...)))
 }
 
 // clock reads a time of day.

@@ -16,7 +16,7 @@ import (
 
 // Language is the rules by which something happens in the market. Times are those of the market, and the same seed and script
 // give the same ticks.
-var Language = &script.Language{Noun: "event", Verbs: Verbs[:], Parse: parseAction, Suits: suits}
+var Language = &script.Language{Noun: "event", Verbs: Verbs[:], Begins: []string{"at", "every", "on"}, Parse: parseAction, Suits: suits}
 
 // A verb is the kind of an event.
 type verb uint8
