@@ -287,7 +287,7 @@ type Subscribed struct {
 // A Pulse is the sign of life of a client.
 type Pulse struct {
 	Next uint64 // position after the ticks applied so far
-	Echo int64  // Now of the last heartbeat or welcome
+	Echo int64  // Now of the last heartbeat or welcome, or the publish time of the last packet applied if that is later
 }
 
 // An End reports that the session has ended. Final is the number after its last one.

@@ -34,6 +34,41 @@ func TestLivenessOfSilentClients(t *testing.T) {
 	})
 }
 
+// The round trip of a subscriber is measured from what it echoes for the first time. A client that repeats an old echo, because a
+// busy line has no heartbeats, does not seem slower as its connection ages.
+func TestRoundTripDoesNotGrowWithTheConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1})
+		all, few := w.join(codec.Hello{}), w.join(codec.Hello{Filter: codec.Filter{"A0"}})
+		clients := []*client{all, few}
+		trips := func() (list []time.Duration) {
+			for _, c := range w.pub.Stats().Conns {
+				list = append(list, c.RoundTrip)
+			}
+			return list
+		}
+		for i := range 6 {
+			now := time.Now().UnixNano()
+			w.quotes(3)
+			for _, c := range clients {
+				for c.publish < now {
+					require.NoError(t, c.step())
+				}
+			}
+			time.Sleep(200 * time.Millisecond)
+			for _, c := range clients {
+				echo := c.welcome.Now
+				if i >= 4 {
+					echo = c.publish
+				}
+				c.send(&codec.Pulse{Next: c.next, Echo: echo})
+			}
+			synctest.Wait()
+			assert.Equal(t, []time.Duration{200 * time.Millisecond, 200 * time.Millisecond}, trips(), "after %d pulses", i+1)
+		}
+	})
+}
+
 // Drained waits for a subscriber whose connection was lost before it had everything, for as long as the subscriber
 // may take to notice. It does not wait for one that said goodbye.
 func TestDrainedWaitsForWhoWasCutOff(t *testing.T) {

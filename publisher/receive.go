@@ -14,6 +14,7 @@ type receiver struct {
 	raw      rawSocket     // nil if the connection has none
 	messages *codec.Reader // nil between messages, if awaitBytes can wait without it
 	read     int64         // bytes read before messages was made
+	echo     int64         // of the last pulse
 }
 
 // attend is the reader: it waits for a message, handles it, and starts a new goroutine for the next message. The
@@ -94,7 +95,8 @@ func (c *conn) handle(t codec.Type, raw []byte) error {
 			return fmt.Errorf("%w: a pulse for %d, but the next number to be sent is %d", errProtocol, m.Next, c.progress.told.Load())
 		}
 		c.progress.confirmed.Store(m.Next)
-		if m.Echo != 0 {
+		if m.Echo != 0 && m.Echo != c.in.echo { // a client may repeat an echo, which then is older than the position
+			c.in.echo = m.Echo
 			c.progress.roundTrip.Store(max(0, c.p.cfg.Now()-m.Echo))
 		}
 		c.p.serving.roster.pulse()

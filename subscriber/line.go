@@ -80,7 +80,7 @@ type connected struct {
 	ended    bool
 	at       uint64 // the number after those that the line has covered
 	target   uint64 // the line is live once the position is at target
-	echo     int64  // the publisher's clock, as last received
+	echo     int64  // the publisher's clock, as last received: of a heartbeat, the welcome, or a packet
 
 	from    source
 	terms   terms
@@ -420,6 +420,7 @@ func (l *line) take() {
 	n := uint64(l.out.n)
 	if n > 0 {
 		l.out.publish = publishTime(l.out.published, l.out.n-1)
+		l.c.echo = max(l.c.echo, l.out.publish) // a busy line has no heartbeats
 	}
 	if rec := l.recovery; rec != nil {
 		rec.report.Replayed += uint64(sort.Search(l.out.n, func(i int) bool { return l.out.ticks[i].Seq >= l.c.target }))

@@ -557,6 +557,26 @@ func TestPulsesReportThePosition(t *testing.T) {
 	})
 }
 
+// On a busy line, which has no heartbeats, pulses have the publish time of the last packet as their clock.
+func TestPulsesOfABusyLineEchoPackets(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		var echoes []int64
+		stop := publish(network, "pub:1", func(p *peer) {
+			p.send(message(welcomeA(1, 3, codec.StartedAsAsked)), packet(seedA(), 1, definition(0)), packetAt(900, 2, quote(0, 2)))
+			time.Sleep(2 * interval)
+			old, _ := p.lastPulse()
+			p.send(packetAt(5000, 3, quote(0, 3)))
+			time.Sleep(2 * interval)
+			recent, _ := p.lastPulse()
+			echoes = []int64{old.Echo, recent.Echo}
+			p.beat(4, time.Hour)
+		})
+		require.ErrorIs(t, runFor(5*interval, mustNew(t, cfg), &app{}), context.DeadlineExceeded)
+		stop()
+		assert.Equal(t, []int64{1000, 5000}, echoes)
+	})
+}
+
 // Ticks yields only ticks. Leaving the loop ends the connection; the next loop continues after the ticks used, even in the
 // middle of a batch. The error is the last element.
 func TestTicksYieldsOnlyTicks(t *testing.T) {

@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-	"golang.org/x/net/netutil"
 
 	"tickfeed/codec"
 )
@@ -100,7 +99,6 @@ const Header = "X-Tickfeed"
 const (
 	MaxBody    = 64 << 10 // of a request, in bytes
 	maxHeader  = 16 << 10 // of a request, in bytes, with the request line
-	maxConns   = 8        // at the same time, so that file descriptors are left for subscribers; others wait
 	headerTime = 5 * time.Second
 	readTime   = 10 * time.Second
 	writeTime  = time.Minute            // for a response; longer than a profile takes by default
@@ -122,11 +120,14 @@ func ServeTLS(ctx context.Context, ln net.Listener, cfg *tls.Config, h http.Hand
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			calls.Add(1)
 			defer calls.Done()
+			if r.ContentLength == 0 { // otherwise exchange.call reads the body first
+				stays(r.Context())
+			}
 			h.ServeHTTP(w, r)
 		}),
 		ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, MaxHeaderBytes: maxHeader,
-		BaseContext: func(net.Listener) context.Context { return ctx },
-		ErrorLog:    stdlog.New(errorLog{logger}, "", 0),
+		BaseContext: func(net.Listener) context.Context { return ctx }, ConnContext: withGuest,
+		ErrorLog: stdlog.New(errorLog{logger}, "", 0),
 	}
 	server.SetKeepAlivesEnabled(false) // an idle connection would take the place of another
 	closed := make(chan struct{})
@@ -138,11 +139,12 @@ func ServeTLS(ctx context.Context, ln net.Listener, cfg *tls.Config, h http.Hand
 		server.Close()
 	})
 	defer stop()
-	limited := netutil.LimitListener(ln, maxConns)
+	var err error
 	if cfg != nil {
-		limited = tls.NewListener(limited, cfg)
+		err = server.Serve(tls.NewListener(newLobby(ln, secureGrace, logger), cfg))
+	} else {
+		err = server.Serve(newLobby(ln, plainGrace, logger))
 	}
-	err := server.Serve(limited)
 	if errors.Is(err, http.ErrServerClosed) {
 		<-closed
 		return context.Cause(ctx)
@@ -422,6 +424,9 @@ func (x *exchange) call(r *Route) {
 		if body, err = io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, MaxBody)); err != nil {
 			x.fail(&Error{http.StatusRequestEntityTooLarge, fmt.Errorf("the body has more than %d bytes, or was cut", MaxBody)})
 			return
+		}
+		if !stays(x.r.Context()) {
+			return // the client is gone
 		}
 	}
 	answer, err := r.Do(x.r.Context(), body)

@@ -1,6 +1,7 @@
 package ops_test
 
 import (
+	"bytes"
 	"context"
 	encoding "encoding/json"
 	"errors"
@@ -236,19 +237,11 @@ func TestServerBounds(t *testing.T) {
 		go func() { served <- ops.Serve(ctx, ln, site.Handler(), zerolog.Nop()) }()
 
 		began := time.Now()
-		var silent []net.Conn
-		for range 8 {
-			silent = append(silent, ln.dial())
-		}
+		silent := ln.dial()
 		synctest.Wait()
-		line, err := get(ln.dial(), "/livez") // waits for the place of a silent client
-		require.NoError(t, err)
-		assert.Equal(t, "HTTP/1.1 200 OK", line)
+		_, err := silent.Read(make([]byte, 1))
+		assert.ErrorIs(t, err, io.EOF)
 		assert.Equal(t, 5*time.Second, time.Since(began))
-		for _, nc := range silent {
-			_, err := nc.Read(make([]byte, 1))
-			assert.ErrorIs(t, err, io.EOF)
-		}
 
 		began = time.Now()
 		slow := ln.dial()
@@ -259,7 +252,7 @@ func TestServerBounds(t *testing.T) {
 		assert.NoError(t, err)
 		assert.Equal(t, 2*time.Minute, time.Since(began))
 
-		line, _ = get(ln.dial(), "/"+strings.Repeat("x", 64<<10))
+		line, _ := get(ln.dial(), "/"+strings.Repeat("x", 64<<10))
 		assert.Contains(t, line, "431", "a request line and headers of more than 16 KiB")
 
 		hangs := make(chan error, 1)
@@ -273,6 +266,45 @@ func TestServerBounds(t *testing.T) {
 		cancel(over)
 		assert.ErrorIs(t, <-served, over)
 		<-hangs
+	})
+}
+
+// Connections that send nothing, or half a request, give way to newer ones. A request under way does not, and the log says so.
+func TestIdleConnectionsGiveWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ln := newPipes()
+		answer, hangs := make(chan struct{}), make(chan string, 1)
+		site := ops.Site{Command: "test", Routes: []ops.Route{{Name: "hang", Do: func(context.Context, []byte) (any, error) {
+			<-answer
+			return "done", nil
+		}}, {Name: "act", Effect: true, Do: func(context.Context, []byte) (any, error) { return "done", nil }}}}
+		ctx, cancel := context.WithCancel(t.Context())
+		served := make(chan error, 1)
+		var log bytes.Buffer
+		go func() { served <- ops.Serve(ctx, ln, site.Handler(), zerolog.New(&log)) }()
+
+		hanging := ln.dial()
+		go func() {
+			line, _ := get(hanging, "/hang")
+			hangs <- line
+		}()
+		synctest.Wait()
+		halves := []string{"", "GET /livez HT", "GET /livez HTTP/1.1\r\nHost: localhost\r\n", "POST /act HTTP/1.1\r\nHost: localhost\r\nX-Tickfeed: 1\r\nContent-Length: 9\r\n\r\n{"}
+		for i := range 600 {
+			nc := ln.dial()
+			go func() { _, _ = io.WriteString(nc, halves[i%len(halves)]) }()
+		}
+		synctest.Wait()
+		began := time.Now()
+		line, err := get(ln.dial(), "/livez")
+		require.NoError(t, err)
+		assert.Equal(t, "HTTP/1.1 200 OK", line)
+		assert.Less(t, time.Since(began), time.Second)
+		close(answer)
+		assert.Equal(t, "HTTP/1.1 200 OK", <-hangs)
+		cancel()
+		assert.ErrorIs(t, <-served, context.Canceled)
+		assert.Equal(t, 1, strings.Count(log.String(), "without a request"), log.String())
 	})
 }
 
