@@ -277,7 +277,7 @@ func openTicks(paths []string, o *importOptions) (feed.Source, error) {
 		}
 	}
 	if !recorded {
-		return o.openSource(paths, nil)
+		return o.openSource(context.Background(), paths, nil) // no pipe
 	}
 	s := &recordedTicks{}
 	var readers []*recording.Reader

@@ -38,7 +38,7 @@ func (p *program) cutCommand() *cobra.Command {
 		Short: "Write a part of a recording as a recording of its own",
 		Long: `Write a part of a recording as a recording of its own, with the same sessions, numbers, times and
 bytes. It begins with a snapshot, so that it can be read and replayed alone. A file of another
-format is imported first.
+format is imported first. ` + pipesHelp + `
 
 With --symbols, the numbers of other instruments are skipped, and the new recording marks them as not
 asked for. Damaged numbers of the part are gone in the new recording, and are reported at the end.
@@ -210,7 +210,7 @@ func (p *program) mergeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "merge FILE... -o OUT.tick",
 		Short: "Write several recordings as one",
-		Long: `Write several recordings as one. Files of other formats are imported first.
+		Long: `Write several recordings as one. Files of other formats are imported first. ` + pipesHelp + `
 
 Recordings of one session and its successors, such as the files of a journal or of record --rotate-size,
 are joined, and every tick keeps its number. Where recordings overlap they must have the same ticks, and

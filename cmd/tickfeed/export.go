@@ -46,7 +46,8 @@ func (p *program) exportCommand() *cobra.Command {
 		Use:   "export FILE... -o OUT.parquet|.csv|.ndjson|.txt",
 		Short: "Write the ticks of recordings as Parquet, CSV, NDJSON or text",
 		Long: `Write the ticks of recordings, or of any file that "tickfeed import" reads, as a table with a row per
-tick, one file after the other. The file name selects the format:
+tick, one file after the other. ` + pipesHelp + ` The file name
+selects the format:
 
   .parquet            for pandas, polars, DuckDB, …: exact decimals, times in ns
                       (UTC)

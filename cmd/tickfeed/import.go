@@ -57,7 +57,8 @@ zstd and a zip with one CSV in it are decompressed:
                   polygon (massive), kraken, histdata, truefx
 ` + contentOfFormats() + `
 and the text form of a recording (tickfeed export -o out.txt), which becomes that recording again.
-- is standard input, in any of these formats except lobster.
+- is standard input, in any of these formats except lobster. Zip, Parquet, LEAN and recordings cannot be read
+in one pass: from standard input or a named pipe they are first copied to a temporary file (TMPDIR), ` + spoolBound + `.
 
 All files of one import must have the same format and become one recording: LOBSTER and LEAN files are
 merged by time, others are read one after the other. A trade that an earlier file also has is imported
@@ -132,7 +133,7 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	if text != "" {
 		return p.importText(cmd.Context(), o, text, shownAs(text, spool))
 	}
-	src, err := o.openSource(paths, p.stdin)
+	src, err := o.openSource(cmd.Context(), paths, p.stdin)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ import (
 // importTemporary imports the files at paths, which are not recordings, into a temporary recording. given are their names
 // for people.
 func (p *program) importTemporary(ctx context.Context, paths, given []string, o *importOptions) (*openRecording, error) {
-	src, err := o.openSource(paths, p.stdin)
+	src, err := o.openSource(ctx, paths, p.stdin)
 	if err != nil {
 		return nil, err
 	}

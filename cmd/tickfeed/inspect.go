@@ -50,7 +50,7 @@ func (p *program) inspectCommand() *cobra.Command {
 		Long: `Show the contents of recordings: their sessions, instruments, ticks by kind, times, the rate over time,
 which numbers are missing and why, and which parts are damaged. Other files are imported first. A
 directory stands for its .tick files, so "inspect j" shows a journal. A file that cannot be read is
-reported, and the others are still shown.
+reported, and the others are still shown. ` + pipesHelp + `
 
 A file that is being written is read up to its present size. Times are UTC; published is when the
 publisher sent a packet, events is when the venue made the changes. The rate is by market time unless

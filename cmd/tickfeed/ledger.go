@@ -59,6 +59,8 @@ instruments, and how. A and B are each one of
   lines           what subscribe --json [--events] printed, plain or compressed
   a ledger        of subscribe --ledger; it has numbers, but no ticks
 
+` + pipesHelp + `
+
 Times, prices and sizes are compared as values: --raw and --time of subscribe do not matter. Publish times are
 not compared if one of them asked for some instruments only: there, several packets may be sent as one.
 

@@ -18,6 +18,12 @@ import (
 	"tickfeed/feed/files/rawfile"
 )
 
+// spoolBound says for help texts how much of a pipe is copied.
+var spoolBound = fmt.Sprintf("at most %d GiB", files.MaxSpool>>30)
+
+// pipesHelp says for help texts how commands that read recordings read pipes.
+var pipesHelp = "A named pipe, and - for standard input, is first copied to a temporary file (TMPDIR), " + spoolBound + "."
+
 // spoolPipes copies the named pipes among paths to temporary files, and standard input too if it is a recording or one of
 // several files. In with, the temporary paths replace the pipes; spooled maps them to the names that the user gave. The
 // caller must remove the files. accept refuses a pipe by its beginning, before any of it is copied. The error has its exit code.

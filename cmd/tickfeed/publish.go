@@ -65,7 +65,8 @@ random, two or three a day in a large market, only before the first of those lin
 scenario, no profile, and no hours in the universe.
 
 With arguments, read the ticks from files, one after the other: CSV (with a header) or NDJSON, - for
-standard input; the formats of exchanges and vendors that "tickfeed import --help" lists; or recordings,
+standard input; the formats of exchanges and vendors that "tickfeed import --help" lists (which also says
+what of standard input is first copied to a temporary file, ` + spoolBound + `); or recordings,
 whose ticks get new numbers (replay keeps the recorded numbers and pace). Files are published as fast as
 --rate allows (default: no limit). At the end of the files the publisher announces that the source has
 ended, and serves late joiners until Ctrl-C or, with --exit-at-end, until all subscribers have

@@ -97,7 +97,7 @@ func (in *input) open(ctx context.Context, stdin io.Reader) error {
 	case in.o.stdinOrders:
 		stdin = nil
 	}
-	if in.files, err = in.o.imports.openSource(in.paths, stdin); err != nil {
+	if in.files, err = in.o.imports.openSource(ctx, in.paths, stdin); err != nil {
 		return err
 	}
 	in.source = in.files

@@ -178,7 +178,7 @@ func (o *importOptions) timesOfDay() bool {
 }
 
 // openSource opens files that are not recordings. Errors have their exit codes.
-func (o *importOptions) openSource(paths []string, stdin io.Reader) (*files.Source, error) {
+func (o *importOptions) openSource(ctx context.Context, paths []string, stdin io.Reader) (*files.Source, error) {
 	cfg, err := o.config()
 	if err != nil {
 		return nil, err
@@ -188,8 +188,11 @@ func (o *importOptions) openSource(paths []string, stdin io.Reader) (*files.Sour
 			return nil, deviceError(path)
 		}
 	}
-	src, err := files.Open(paths, stdin, cfg)
-	if err != nil {
+	src, err := files.OpenContext(ctx, paths, stdin, cfg)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, errInterrupted
+	case err != nil:
 		return nil, fileError(flagsNamed(err), true)
 	}
 	return src, nil

@@ -61,7 +61,7 @@ func (p *program) replayCommand() *cobra.Command {
 		Use:   "replay FILE...",
 		Short: "Publish a recording again, as it happened or at another pace",
 		Long: `Publish recorded ticks to any number of subscribers, which share one clock. FILE is a recording, or
-any file that "tickfeed import" reads, which is imported first. Ticks keep their numbers; numbers that
+any file that "tickfeed import" reads, which is imported first. ` + pipesHelp + ` Ticks keep their numbers; numbers that
 the recording does not hold stay not asked, withheld or gone. Several files are combined as by "tickfeed
 merge": recordings of one session and its successors are joined, and keep their numbers; others are
 merged by time under new numbers, and the state that each recording begins with is published when that

@@ -91,6 +91,11 @@ type importer interface {
 // if a file has an unknown format or another one than the first, or an error about
 // cfg. The errors of Next come from the format's Source: see [Damaged].
 func Open(paths []string, stdin io.Reader, cfg Config) (*Source, error) {
+	return OpenContext(context.Background(), paths, stdin, cfg)
+}
+
+// OpenContext is Open. If stdin is a [*Pipe] that must be copied to a temporary file first, ctx ends the copying.
+func OpenContext(ctx context.Context, paths []string, stdin io.Reader, cfg Config) (*Source, error) {
 	s := &Source{format: cfg.Format}
 	if cfg.Format != "" && dialectOf(cfg.Format) == nil {
 		return nil, fmt.Errorf("there is no format %q, only %s", cfg.Format, names())
@@ -125,7 +130,7 @@ func Open(paths []string, stdin io.Reader, cfg Config) (*Source, error) {
 	if pipe, ok := stdin.(*Pipe); ok && len(paths) == 1 && std == 1 {
 		p := &piped{cfg: cfg, glance: &glance{pipe: pipe, done: closed}}
 		s.importer = p
-		if err := p.open(context.Background()); err != nil {
+		if err := p.open(ctx); err != nil {
 			return nil, errors.Join(err, p.Close())
 		}
 		return s, nil

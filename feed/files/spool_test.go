@@ -3,6 +3,8 @@ package files
 import (
 	"bytes"
 	"context"
+	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -32,4 +34,26 @@ func TestSpoolBound(t *testing.T) {
 	var b bytes.Buffer
 	require.ErrorIs(t, p.copyTo(ended, &b, MaxSpool), context.Canceled)
 	assert.Empty(t, b.String())
+}
+
+// OpenContext stops copying a pipe that has no end when its context ends, and leaves no file.
+func TestOpenContextEndsSpool(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	t.Setenv("TMP", dir) // on Windows
+	r, w := io.Pipe()
+	defer w.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		_, _ = w.Write(append([]byte("PK\x03\x04"), make([]byte, 300<<10)...))
+		_, _ = w.Write([]byte{0}) // the copy has begun
+		cancel()
+	}()
+	p, err := NewPipe(ctx, r)
+	require.NoError(t, err)
+	_, err = OpenContext(ctx, []string{"-"}, p, Config{})
+	require.ErrorIs(t, err, context.Canceled)
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Empty(t, left)
 }
