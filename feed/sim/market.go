@@ -715,7 +715,7 @@ func (m *Market) startRush(eventRate, share float64) {
 		eventRate /= m.stage.share
 	}
 	events := eventRate * m.shares[id] * min(leastRush/u, mostRush)
-	if events >= 1/m.arrivals.kernels.rest && m.instruments[id].special == 0 {
+	if events >= 1/m.arrivals.kernels.rest && m.instruments[id].special&^remembered == 0 {
 		m.arrivals.rush(uint32(id), events)
 	}
 }
