@@ -18,6 +18,7 @@ import (
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
+	"tickfeed/feed/script"
 	"tickfeed/feed/sim"
 	"tickfeed/publisher"
 )
@@ -186,6 +187,32 @@ func (s *listSource) Next(_ context.Context, batch []feed.Tick) (int, error) {
 }
 
 func (s *listSource) Close() error { return nil }
+
+// A market in which nothing trades obeys a command when it is given, not when the day is over.
+func TestFeedOfAHaltedMarketKeepsItsPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1})
+		var happened []sim.Event
+		market, err := sim.New(sim.Config{Instruments: 3, Rate: 10, Days: 1, DayLength: 10 * time.Minute, Commands: true, Happens: func(e sim.Event) { happened = append(happened, e) }})
+		require.NoError(t, err)
+		begun := time.Now()
+		var fed sync.WaitGroup
+		fed.Go(func() {
+			_, err := w.pub.Feed(t.Context(), market, publisher.Pace{Speed: 10})
+			assert.NoError(t, err)
+		})
+		for _, text := range []string{"halt *", "resume *"} {
+			time.Sleep(5 * time.Second)
+			r, err := script.ParseVerb("line", text, sim.Language)
+			require.NoError(t, err)
+			require.NoError(t, market.Do(r))
+		}
+		fed.Wait()
+		require.Len(t, happened, 2)
+		assert.InDelta(t, 50, time.Duration(happened[1].Time-happened[0].Time).Seconds(), 1)
+		assert.InDelta(t, 60.1, time.Since(begun).Seconds(), 0.1)
+	})
+}
 
 // Feed maps the instruments of a source to ids of the publisher, and keeps its pace on an absolute schedule.
 func TestFeedKeepsAnAbsoluteSchedule(t *testing.T) {

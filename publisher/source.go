@@ -29,6 +29,9 @@ const catchUp = time.Second
 // Feed publishes the ticks of src until src ends, and returns how many numbers were given to them: a definition that
 // is already known gets no number. Instruments of src get ids of the publisher as they are defined. Feed does not
 // close src. It returns the errors of src and of Publish, or ctx.Err(); nil at the end of src.
+//
+// If src has a method Reached() int64, its Next may return no tick and no error. Feed then calls Next again when the event time
+// that Reached returns is due, so that what is asked of src meanwhile happens at that time, and not with its next tick.
 func (p *Publisher) Feed(ctx context.Context, src feed.Source, pace Pace) (ticks uint64, err error) {
 	f := feeder{p: p, pace: pace}
 	batch := make([]feed.Tick, feedBatch)
@@ -39,6 +42,11 @@ func (p *Publisher) Feed(ctx context.Context, src feed.Source, pace Pace) (ticks
 		n, err := src.Next(ctx, batch)
 		if ferr := f.feed(ctx, batch[:n]); ferr != nil {
 			return f.ticks, ferr
+		}
+		if c, ok := src.(interface{ Reached() int64 }); ok && n == 0 && err == nil {
+			if err := f.await(ctx, c.Reached()); err != nil {
+				return f.ticks, err
+			}
 		}
 		if errors.Is(err, io.EOF) {
 			return f.ticks, nil
@@ -134,6 +142,19 @@ func (f *feeder) due(t *feed.Tick, now time.Time) time.Time {
 		f.latest = now
 	}
 	return due
+}
+
+// await waits until an event time at which there is no tick.
+func (f *feeder) await(ctx context.Context, at int64) error {
+	if f.pace.Rate > 0 || f.pace.Speed == 0 { // the pace is not that of event times
+		return nil
+	}
+	now := time.Now()
+	due := f.due(&feed.Tick{EventTime: at}, now)
+	if !due.After(now) {
+		return nil
+	}
+	return f.wait(ctx, due)
 }
 
 func (f *feeder) wait(ctx context.Context, until time.Time) error {

@@ -184,7 +184,7 @@ func (s *service) feed(ctx, feeding context.Context) error {
 		stop := s.p.readCommands(feeding, func(line string) { s.p.obey(s.input.director, line) })
 		defer stop()
 	}
-	ticks, err := s.pub.Feed(feeding, stoppable{src}, pace)
+	ticks, err := s.pub.Feed(feeding, src, pace)
 	s.ticks.Store(ticks)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -209,16 +209,6 @@ func (s *service) feed(ctx, feeding context.Context) error {
 		return err
 	}
 	return errOver
-}
-
-// stoppable is a source that ends with ctx even if it never waits, such as the simulated market.
-type stoppable struct{ feed.Source }
-
-func (s stoppable) Next(ctx context.Context, batch []feed.Tick) (int, error) {
-	if err := ctx.Err(); err != nil {
-		return 0, err
-	}
-	return s.Source.Next(ctx, batch)
 }
 
 // feedError adds to err what to do about it.

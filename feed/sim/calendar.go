@@ -249,6 +249,7 @@ func (m *Market) skipNight(now, until int64) {
 	}
 	if night := (until-now)>>unitShift - int64(2*time.Second); night > 0 {
 		m.open -= night
+		m.arrivals.now += night << unitShift // a command finds the market after the time that is left out
 	}
 }
 

@@ -101,6 +101,27 @@ func triggeredBy(r *script.Rule, name string) bool {
 	return r.Trigger.When == script.ByHand && r.Trigger.Name == name
 }
 
+// idle lets a quarter of a second pass in an epoch without events, and returns false if the rest of the epoch is shorter or
+// nobody gives commands. The epoch ends early if a command has come. No number is drawn, so that the ticks are those of a market
+// without commands.
+func (m *Market) idle() bool {
+	const part = maxEpoch * unitsPerSecond
+	if !m.config.Commands || m.until-m.arrivals.now <= part {
+		return false
+	}
+	c := &m.commands
+	c.mu.Lock()
+	told := c.rules != nil || c.removed != nil || c.triggers != nil
+	c.mu.Unlock()
+	m.stage.epochEnded = true
+	if told {
+		m.until = m.arrivals.now
+		return false
+	}
+	m.arrivals.now += part
+	return true
+}
+
 // command adds the tasks of the commands that have come, and reports whether there are any.
 func (m *Market) command() bool {
 	c := &m.commands

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"io"
 	"testing"
 	"time"
 
@@ -18,7 +19,8 @@ type commanded struct {
 	m        *Market
 	state    *feed.State
 	happened []Event
-	at       time.Duration // of the last tick, since the opening
+	at       time.Duration // that the market has reached, since the opening
+	ticks    int
 }
 
 func command(t testing.TB, c Config) *commanded {
@@ -52,9 +54,10 @@ func (x *commanded) until(at time.Duration) {
 	for x.at < at {
 		n, err := x.m.Next(context.Background(), batch)
 		require.NoError(x.t, err)
+		x.ticks += n
 		_, err = x.state.ApplyAll(batch[:n])
 		require.NoError(x.t, err)
-		x.at = time.Duration(batch[n-1].EventTime - x.m.open)
+		x.at = time.Duration(x.m.Reached() - x.m.open)
 	}
 }
 
@@ -180,4 +183,82 @@ func TestTheFirstCommandKeepsAHaltThatGoesOn(t *testing.T) {
 		assert.Equal(t, feed.StatusTrading, x.status(symbol))
 		return
 	}
+}
+
+// While nothing trades, a command happens within half a second of the market of the time at which it is given, whatever the
+// events have made of the market, and the market goes on from there.
+func TestCommandsHappenWhileNothingTrades(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		instruments   int
+		before, after string
+		trades        string // what trades then
+	}{
+		{3, "halt *", "resume *", "AAPL"},
+		{1, "halt AAPL", "resume AAPL", "AAPL"},
+		{3, "quiet * for 10m", "calm", "AAPL"},
+		{3, "rate /10000", "rate x1", "AAPL"},
+		{3, "halt *", "listing NEWCO price 25.00", "NEWCO"},
+		{3, "halt *", "auction intraday AAPL for 2s", "AAPL"},
+	} {
+		t.Run(c.before+", "+c.after, func(t *testing.T) {
+			t.Parallel()
+			x := command(t, Config{Instruments: c.instruments, Rate: 100, Days: 1})
+			x.until(time.Second)
+			x.must(c.before)
+			x.until(3 * time.Second)
+			asked := x.at
+			assert.Less(t, asked, 4*time.Second, "the market went on without waiting")
+			rule := x.must(c.after)
+			before := x.ticks
+			x.until(asked + 10*time.Second)
+			assert.Less(t, x.at, asked+11*time.Second)
+			last := x.happened[len(x.happened)-1]
+			require.Same(t, rule, last.Rule)
+			for _, e := range x.happened {
+				if e.Rule == rule && e.Note == "" {
+					assert.InDelta(t, asked.Seconds(), time.Duration(e.Time-x.m.open).Seconds(), 0.5)
+				}
+			}
+			assert.Equal(t, feed.StatusTrading, x.status(c.trades))
+			assert.Greater(t, x.ticks-before, 10)
+		})
+	}
+}
+
+// The same seed and events give the same ticks with and without Commands, and in batches of any size: publish gives those of sim.
+func TestCommandsDoNotChangeAScenario(t *testing.T) {
+	t.Parallel()
+	for _, speed := range []float64{1, 60, 2340} { // of publish, which divides its rate by it
+		for _, text := range []string{"at 1s: rate x1.5 for 5m", "at 1s: halt AAPL for 1s\nat 1m: halt *", "at 1s: halt * for 2s\nat 2s: rate constant", "at 1s: bust AAPL last 5", "at 1s: quiet * for 2s"} {
+			c := Config{Instruments: 3, Rate: 10_000 / speed, DayLength: 10 * time.Minute, Days: 1, Depth: 2, Scenario: parsed(t, text)}
+			const most = 20_000
+			want := day(t, c, most, recordedBatch)
+			c.Commands = true
+			for _, batch := range []int{7, 256} {
+				assert.Equal(t, want, day(t, c, most, batch), "%s at %v, batches of %d", text, speed, batch)
+			}
+		}
+	}
+}
+
+// recordedBatch is the size of the batches of sim.
+const recordedBatch = 1000
+
+// day returns the hash and the number of the ticks of a market, at most most.
+func day(t *testing.T, c Config, most, batch int) (got [2]any) {
+	m, err := New(c)
+	require.NoError(t, err)
+	var ticks []feed.Tick
+	room := make([]feed.Tick, batch)
+	for len(ticks) < most {
+		n, err := m.Next(t.Context(), room)
+		ticks = append(ticks, room[:n]...)
+		if err != nil {
+			require.ErrorIs(t, err, io.EOF)
+			break
+		}
+	}
+	ticks = ticks[:min(len(ticks), most)]
+	return [2]any{hash(ticks), len(ticks)}
 }

@@ -217,7 +217,8 @@ func New(config Config) (*Market, error) {
 }
 
 // Next fills batch with the next ticks. It never waits and ignores ctx. It returns io.EOF after Config.Days
-// days and no other error.
+// days and no other error. With Config.Commands it returns no tick and no error if none comes for a while: a caller that
+// keeps the pace of the market then waits for the time that Reached returns, so that a command finds the market at that time.
 func (m *Market) Next(_ context.Context, batch []feed.Tick) (int, error) {
 	n := copy(batch, m.pending)
 	m.pending = m.pending[n:]
@@ -227,7 +228,8 @@ func (m *Market) Next(_ context.Context, batch []feed.Tick) (int, error) {
 		if m.phase == ended {
 			return n, io.EOF
 		}
-		if n > 0 && m.stage.epochEnded && m.arrivals.now-began >= longBatch {
+		began = min(began, m.arrivals.now) // a day may have begun
+		if m.stage.epochEnded && m.arrivals.now-began >= longBatch {
 			return n, nil
 		}
 		if len(batch)-n >= len(m.scratch) {
@@ -241,6 +243,9 @@ func (m *Market) Next(_ context.Context, batch []feed.Tick) (int, error) {
 	}
 	return n, nil
 }
+
+// Reached returns the event time up to which Next has returned all ticks. The ticks after it are not decided yet.
+func (m *Market) Reached() int64 { return m.timeOf(m.arrivals.now) }
 
 // Close does nothing; a Market holds only memory.
 func (m *Market) Close() error { return nil }
@@ -409,6 +414,9 @@ func (m *Market) planHalts() {
 // event writes the ticks of the next event of the trading phase. It may write none, such as at the end of an
 // epoch or if the instrument is halted.
 func (m *Market) event(out []feed.Tick) int {
+	if m.arrivals.background == 0 && m.idle() {
+		return 0
+	}
 	id, ok := m.arrivals.next(m.until)
 	at := m.open + m.arrivals.now>>unitShift
 	if !ok {
@@ -715,7 +723,7 @@ func (m *Market) startRush(eventRate, share float64) {
 		eventRate /= m.stage.share
 	}
 	events := eventRate * m.shares[id] * min(leastRush/u, mostRush)
-	if events >= 1/m.arrivals.kernels.rest && m.instruments[id].special == 0 {
+	if events >= 1/m.arrivals.kernels.rest && m.instruments[id].special&^remembered == 0 {
 		m.arrivals.rush(uint32(id), events)
 	}
 }

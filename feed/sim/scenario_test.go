@@ -553,7 +553,7 @@ func TestCommandsHappenSoon(t *testing.T) {
 		require.NoError(t, err)
 		_, err = state.ApplyAll(batch[:n])
 		require.NoError(t, err)
-		return batch[n-1].EventTime
+		return m.Reached()
 	}
 	var at int64
 	for range 500 {
