@@ -71,9 +71,11 @@ func (p *program) cut(ctx context.Context, o *cutOptions, path string) (err erro
 	if cfg.Clock, err = o.parsePlaces(o.clock, placeFlag{"--from", o.from, &cfg.From}, placeFlag{"--to", o.to, &cfg.To}); err != nil {
 		return err
 	}
-	if cfg.Filter, err = symbolFilter(o.symbols); err != nil {
-		return usage("--symbols: %w", err)
+	filter, err := fileSymbols(o.symbols)
+	if err != nil {
+		return err
 	}
+	cfg.Filter, cfg.Seen = filter.Filter, filter.note
 	r := remaking{importOptions: &o.importOptions, output: o.output, force: o.force, json: o.json, paths: []string{path}, doing: "cutting", read: &read}
 	return p.remake(ctx, r,
 		func(ctx context.Context, out recording.File, all []*openRecording) (*remade, error) {
@@ -87,9 +89,12 @@ func (p *program) cut(ctx context.Context, o *cutOptions, path string) (err erro
 				if len(o.symbols) > 0 {
 					of = " of " + strings.Join(o.symbols, ", ")
 				}
-				return nil, wrong("%s: there is nothing%s in that part%s; inspect shows what there is", all[0].title(), of, spanOf(all[0], cfg.Clock, cfg.From, cfg.To))
+				return nil, wrong("%s: there is nothing%s in that part%s; inspect shows what there is%s", all[0].title(), of, spanOf(all[0], cfg.Clock, cfg.From, cfg.To), filter.meant())
 			} else if errors.As(err, new(*recording.FilterError)) {
 				return nil, usage("%w", err)
+			}
+			if typo := filter.typo(); typo != "" && err == nil {
+				p.notef("%s", typo)
 			}
 			m := &remade{From: st.Range.From, To: st.Range.To, Packets: st.Packets, Damages: st.Damages, Missing: st.Missing}
 			m.note("numbers      %v of %s", st.Range, all[0].title())

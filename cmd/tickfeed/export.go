@@ -174,12 +174,12 @@ func (p *program) export(ctx context.Context, o *exportOptions, paths []string) 
 	for _, k := range e.kinds {
 		e.wanted[k] = true
 	}
-	filter, err := symbolFilter(o.symbols)
+	filter, err := fileSymbols(o.symbols)
 	if err != nil {
-		return usage("--symbols: %w", err)
+		return err
 	}
 	if !filter.All() {
-		e.match = filter.Match
+		e.match = filter.match
 	}
 	if e.format == formatText && (len(paths) > 1 || len(o.kinds) > 0 && !slices.Contains(o.kinds, "all") || len(o.symbols) > 0 || o.from != "" || o.to != "") {
 		return usage("the text form holds one whole recording, without --kinds, --symbols, --from and --to; use cut for a part of one, and merge for several")
@@ -202,6 +202,12 @@ func (p *program) export(ctx context.Context, o *exportOptions, paths []string) 
 	case errors.Is(err, errInterrupted):
 		p.notef("interrupted after %s; %s was not written", countOf(e.sum.Ticks, "tick"), o.output)
 		return err
+	case err != nil:
+		return err
+	case len(filter.missing) > 0:
+		err = filter.check(p)
+	}
+	switch {
 	case err != nil:
 		return err
 	case e.sum.Ticks == 0 && e.match != nil:

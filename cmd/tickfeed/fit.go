@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"tickfeed/codec"
 	"tickfeed/feed"
 	"tickfeed/feed/sim/fit"
 )
@@ -23,7 +22,7 @@ type fitOptions struct {
 	output  string
 	force   bool
 	symbols []string
-	filter  codec.Filter
+	filter  *fileFilter
 }
 
 func (p *program) fitCommand() *cobra.Command {
@@ -73,10 +72,8 @@ func (o *fitOptions) check() (err error) {
 	case o.output != "-" && !o.force && exists(o.output):
 		return usage("-o %s: the file exists; choose another, or replace it with --force", o.output)
 	}
-	if o.filter, err = symbolFilter(o.symbols); err != nil {
-		return usage("--symbols: %w", err)
-	}
-	return nil
+	o.filter, err = fileSymbols(o.symbols)
+	return err
 }
 
 func (p *program) fit(ctx context.Context, o *fitOptions, paths []string) error {
@@ -105,6 +102,9 @@ func (p *program) fit(ctx context.Context, o *fitOptions, paths []string) error 
 	case err != nil:
 		return fmt.Errorf("%s: %w", f.title(), err)
 	}
+	if err := o.filter.check(p); err != nil {
+		return err
+	}
 	text := result.Profile.AppendYAML(nil)
 	if o.output == "-" {
 		if _, err := p.stdout.Write(text); err != nil {
@@ -118,13 +118,13 @@ func (p *program) fit(ctx context.Context, o *fitOptions, paths []string) error 
 }
 
 // fitRecording makes a profile of the busiest instruments of f that filter wants, and returns how many others there are.
-func fitRecording(ctx context.Context, f *openRecording, filter codec.Filter, read *atomic.Int64) (*fit.Result, int, error) {
+func fitRecording(ctx context.Context, f *openRecording, filter *fileFilter, read *atomic.Int64) (*fit.Result, int, error) {
 	ids, n, err := busiestOf(ctx, f, filter, read, fit.MaxInstruments)
 	if err != nil {
 		return nil, 0, err
 	}
 	if n == 0 {
-		return nil, 0, wrong("there is no such instrument; inspect lists those that there are")
+		return nil, 0, wrong("there is no such instrument%s%s", filter.meant(), filter.listed())
 	}
 	fitter := fit.New(ids...)
 	var names stableIDs

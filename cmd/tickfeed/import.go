@@ -111,9 +111,9 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	if o.output == "-" && o.json {
 		return usage("--json prints to standard output, where -o - writes the recording")
 	}
-	filter, err := symbolFilter(o.symbols)
+	filter, err := fileSymbols(o.symbols)
 	if err != nil {
-		return usage("--symbols: %w", err)
+		return err
 	}
 	as, err := parseOrigin(o.session, o.created)
 	if err != nil {
@@ -126,7 +126,7 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	if spool != "" {
 		defer os.Remove(spool)
 	}
-	text, err := o.findRecordings(cmd.Context(), paths, spool, as, filter)
+	text, err := o.findRecordings(cmd.Context(), paths, spool, as, filter.Filter)
 	if err != nil {
 		return err
 	}
@@ -152,12 +152,8 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	}
 	i.piped = slices.ContainsFunc(paths, isNamedPipe)
 	ticks := feed.Source(src)
-	unmatched := slices.Clone(filter)
 	if !filter.All() {
-		ticks = files.Select(src, func(d *feed.Definition) bool {
-			unmatched = slices.DeleteFunc(unmatched, func(pattern string) bool { return codec.Filter{pattern}.Match(d) })
-			return filter.Match(d)
-		})
+		ticks = files.Select(src, filter.match)
 	}
 	err = i.run(cmd.Context(), p, ticks)
 	summary := i.summary(o.output)
@@ -175,15 +171,16 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 		if !filter.All() {
 			what = "no ticks of " + strings.Join(o.symbols, ", ")
 		}
-		return wrong("%s: %s in %s; %s was not written", i.name, what, summary.all(), o.output)
+		return wrong("%s: %s in %s; %s was not written%s", i.name, what, summary.all(), o.output, filter.meant())
 	}
 	if commitErr := out.Commit(); commitErr != nil {
 		return errors.Join(err, commitErr)
 	}
+	typo := filter.typo()
 	if err != nil {
-		unmatched = nil // the rest might have matched
+		typo = "" // the rest might have matched
 	}
-	if printErr := p.printImported(o, summary, unmatched); printErr != nil {
+	if printErr := p.printImported(o, summary, typo); printErr != nil {
 		return errors.Join(err, printErr)
 	}
 	return err
@@ -225,8 +222,8 @@ func shownAs(path, spool string) string {
 	return path
 }
 
-// printImported prints the summary of an import, and the patterns of --symbols that matched nothing.
-func (p *program) printImported(o *importCommandOptions, summary *importSummary, unmatched []string) error {
+// printImported prints the summary of an import; typo says which patterns of --symbols matched nothing, "" for none.
+func (p *program) printImported(o *importCommandOptions, summary *importSummary, typo string) error {
 	if o.json {
 		b, err := json.Marshal(summary)
 		if err != nil {
@@ -238,8 +235,8 @@ func (p *program) printImported(o *importCommandOptions, summary *importSummary,
 	for _, line := range summary.lines() {
 		p.notef("%s", line)
 	}
-	if len(unmatched) > 0 {
-		p.notef("  note         --symbols: no instrument matches %s", strings.Join(unmatched, ", "))
+	if typo != "" {
+		p.notef("  note         %s", typo)
 	}
 	return nil
 }

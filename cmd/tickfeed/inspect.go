@@ -35,7 +35,7 @@ type inspectOptions struct {
 
 	times    textfile.Times
 	raw      bool
-	filter   codec.Filter
+	filter   *fileFilter
 	place    recording.Place
 	by       recording.Clock // clock of place and rates
 	begun    bool            // something was printed: CSV has a header already
@@ -136,10 +136,8 @@ func (o *inspectOptions) check() (err error) {
 	if o.times, err = parseTimes(o.time); err != nil {
 		return err
 	}
-	if o.filter, err = symbolFilter(o.symbols); err != nil {
-		return usage("--symbols: %w", err)
-	}
-	return nil
+	o.filter, err = fileSymbols(o.symbols)
+	return err
 }
 
 func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string) error {
@@ -186,6 +184,13 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 		if !sound {
 			damaged++
 		}
+	}
+	if o.at == "" {
+		if err := o.filter.check(p); err != nil {
+			return err
+		}
+	} else if o.filter.meant() != "" { // an instrument may be missing there only
+		p.notef("%s", o.filter.typo())
 	}
 	if o.html != "" {
 		if err := writeFactsPage(o.html, o.measured); err != nil {
@@ -462,7 +467,7 @@ func (o *inspectOptions) printer(p *program) *printer {
 
 // A chooser selects the ticks of instruments that match a filter. It must see all definitions.
 type chooser struct {
-	filter codec.Filter
+	filter *fileFilter
 	wanted feed.Table[bool]
 }
 
@@ -475,7 +480,7 @@ func (c *chooser) choose(ticks []feed.Tick) int {
 	for i := range ticks {
 		t := &ticks[i]
 		if d := t.Definition(); d != nil {
-			*c.wanted.At(t.Instrument) = c.filter.Match(d)
+			*c.wanted.At(t.Instrument) = c.filter.match(d)
 		}
 		if wanted := c.wanted.Lookup(t.Instrument); wanted != nil && *wanted {
 			ticks[n] = *t

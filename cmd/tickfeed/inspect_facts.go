@@ -15,7 +15,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"tickfeed/codec"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/feed/facts"
@@ -44,7 +43,7 @@ func (p *program) measureFacts(ctx context.Context, o *inspectOptions, f *openRe
 }
 
 // busiestOf returns the stable ids of the most instruments with the most ticks, and the number of all instruments.
-func busiestOf(ctx context.Context, f *openRecording, filter codec.Filter, read *atomic.Int64, most int) (chosen []feed.InstrumentID, n int, err error) {
+func busiestOf(ctx context.Context, f *openRecording, filter *fileFilter, read *atomic.Int64, most int) (chosen []feed.InstrumentID, n int, err error) {
 	var names stableIDs
 	var ticks []uint64 // by stable id
 	err = names.each(ctx, f, filter, read, func(batch []feed.Tick) {
@@ -73,13 +72,13 @@ type stableIDs struct {
 
 // each calls visit with the ticks of f that filter wants, with stable ids, and define before the first tick of each
 // instrument. Ticks without a definition are passed over.
-func (s *stableIDs) each(ctx context.Context, f *openRecording, filter codec.Filter, read *atomic.Int64, visit func([]feed.Tick), define func(feed.InstrumentID, *feed.Definition)) error {
+func (s *stableIDs) each(ctx context.Context, f *openRecording, filter *fileFilter, read *atomic.Int64, visit func([]feed.Tick), define func(feed.InstrumentID, *feed.Definition)) error {
 	r, err := f.Reader()
 	if err != nil {
 		return err
 	}
 	s.byName = make(map[string]feed.InstrumentID)
-	ticks := recording.NewTicks(r, func(d *feed.Definition) bool { return filter.All() || filter.Match(d) })
+	ticks := recording.NewTicks(r, filter.match)
 	for {
 		if err := ctx.Err(); err != nil {
 			return err

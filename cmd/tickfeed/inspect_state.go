@@ -24,7 +24,7 @@ func (p *program) showState(ctx context.Context, o *inspectOptions, f *openRecor
 	}
 	want := func(id feed.InstrumentID) bool {
 		d, ok := at.State.Definition(id)
-		return ok && o.filter.Match(d)
+		return ok && o.filter.match(d)
 	}
 	session := at.Header.Lineage.Current().ID
 	if o.json || o.csv {

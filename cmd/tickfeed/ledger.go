@@ -109,9 +109,9 @@ const maxShow = 100_000
 
 func (p *program) ledgerDiff(ctx context.Context, o *diffOptions, args []string) error {
 	cfg := compare.Config{ByNumber: o.byNumber, Common: o.common, Show: int(min(o.show, maxShow))}
-	filter, err := symbolFilter(o.symbols)
+	filter, err := fileSymbols(o.symbols)
 	if err != nil {
-		return usage("--symbols: %w", err)
+		return err
 	}
 	kinds, err := parseKinds(o.kinds)
 	if err != nil {
@@ -119,7 +119,7 @@ func (p *program) ledgerDiff(ctx context.Context, o *diffOptions, args []string)
 	}
 	if !filter.All() || kinds != nil {
 		cfg.Want = func(e *compare.Entry) bool {
-			return filter.Match(e.Definition) && (kinds == nil || slices.Contains(kinds, e.Kind))
+			return filter.match(e.Definition) && (kinds == nil || slices.Contains(kinds, e.Kind))
 		}
 	}
 	paths, spooled, err := p.spoolPipes(ctx, args, acceptParty)
@@ -161,6 +161,9 @@ func (p *program) ledgerDiff(ctx context.Context, o *diffOptions, args []string)
 	case errors.As(err, &of):
 		return &exitError{exitFailure, fmt.Errorf("%s: %w", parties[of.Party].title(), asGiven(of.Err, paths[of.Party], parties[of.Party].name))}
 	case err != nil:
+		return err
+	}
+	if err := filter.check(p); err != nil {
 		return err
 	}
 	out := p.newLines(p.stdout)

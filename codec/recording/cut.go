@@ -17,6 +17,8 @@ type CutConfig struct {
 	From, To Place        // the part is [From, To); zero places mean everything
 	Clock    Clock        // the times that From and To use
 	Filter   codec.Filter // instruments; empty for all in the recording
+	// Seen, if not nil, is called with the instruments up to the end of the part, perhaps several times.
+	Seen func(*feed.Definition)
 	// Read, if not nil, is set to the number of bytes read so far.
 	Read *atomic.Int64
 }
@@ -63,6 +65,11 @@ func Cut(ctx context.Context, dst File, r *Reader, cfg CutConfig) (CutStats, err
 		}
 		if err := c.item(&item); err != nil {
 			return c.stats, err
+		}
+	}
+	if cfg.Seen != nil {
+		for t := range c.state.Definitions(nil) {
+			cfg.Seen(t.Definition())
 		}
 	}
 	if c.w == nil || !c.known() {
@@ -233,6 +240,9 @@ func (c *cutter) write(h *codec.Packet, raw []byte, from, to uint64) error {
 		want = func(e *codec.Entry, entry []byte) bool {
 			if e.Kind == feed.KindDefinition {
 				if d := definitionIn(entry); d != nil {
+					if c.cfg.Seen != nil {
+						c.cfg.Seen(d)
+					}
 					if c.wanted == nil {
 						c.wanted = make(map[feed.InstrumentID]bool)
 					}

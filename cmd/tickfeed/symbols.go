@@ -1,0 +1,85 @@
+package main
+
+import (
+	"slices"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+	"tickfeed/feed/script"
+)
+
+// A fileFilter is the filter of --symbols for files. It notes which patterns match no instrument of the files, so that a typo is
+// reported.
+type fileFilter struct {
+	codec.Filter
+	missing []string // patterns that have matched nothing
+	symbols []string // of the instruments that matched no pattern, at most maxSymbols
+}
+
+// maxSymbols bounds the symbols among which a fileFilter looks for the one that was meant.
+const maxSymbols = 100_000
+
+// fileSymbols returns the filter of --symbols.
+func fileSymbols(patterns []string) (*fileFilter, error) {
+	filter, err := symbolFilter(patterns)
+	if err != nil {
+		return nil, usage("--symbols: %w", err)
+	}
+	return &fileFilter{Filter: filter, missing: slices.Clone(filter)}, nil
+}
+
+// note notes that d is an instrument of a file.
+func (f *fileFilter) note(d *feed.Definition) {
+	if len(f.missing) == 0 {
+		return
+	}
+	f.missing = slices.DeleteFunc(f.missing, func(pattern string) bool { return codec.Filter{pattern}.Match(d) })
+	if len(f.symbols) < maxSymbols && !f.Filter.Match(d) {
+		f.symbols = append(f.symbols, d.Symbol, d.Name())
+	}
+}
+
+// match reports whether f selects d, an instrument of a file, which it notes.
+func (f *fileFilter) match(d *feed.Definition) bool {
+	f.note(d)
+	return f.Filter.Match(d)
+}
+
+// typo says which patterns match no instrument of the files that were read, and which symbol was meant. It returns "" if there is none.
+func (f *fileFilter) typo() string {
+	if len(f.missing) == 0 {
+		return ""
+	}
+	return "--symbols: no instrument matches " + firstPatterns(f.missing) + f.meant()
+}
+
+// meant asks whether a symbol was meant that is close to a pattern without a match. It returns "" if there is none.
+func (f *fileFilter) meant() string {
+	for _, pattern := range f.missing {
+		if text := script.DidYouMean(pattern, f.symbols); text != "" {
+			return text
+		}
+	}
+	return ""
+}
+
+// listed says where the instruments are listed, if meant has no suggestion.
+func (f *fileFilter) listed() string {
+	if f.meant() != "" {
+		return ""
+	}
+	return "; inspect lists the instruments that there are"
+}
+
+// check returns an error if no pattern has matched anything. Otherwise it reports those that have not.
+func (f *fileFilter) check(p *program) error {
+	switch typo := f.typo(); {
+	case typo == "":
+		return nil
+	case len(f.missing) == len(f.Filter):
+		return wrong("%s%s", typo, f.listed())
+	default:
+		p.notef("%s", typo)
+		return nil
+	}
+}
