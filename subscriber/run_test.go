@@ -264,7 +264,7 @@ func TestGivesUp(t *testing.T) {
 		require.ErrorAs(t, err, &gaveUp)
 		assert.Equal(t, 6, gaveUp.Attempts)
 		assert.Equal(t, []string{"a", "b", "c", "a", "b", "c"}, dialled)
-		assert.Contains(t, err.Error(), "gave up after 6 attempts: protocol: c does not speak tickfeed (it is an HTTP server)")
+		assert.Contains(t, err.Error(), "gave up after 6 attempts: protocol: c does not speak tickfeed (it is an HTTP server: connect to the address of the feed)")
 	})
 }
 

@@ -37,6 +37,12 @@ var ErrForeign = errors.New("the server there is not that of a tickfeed command"
 // ErrHTTPS reports that a server speaks HTTPS, and was asked without.
 var ErrHTTPS = errors.New("the server there speaks HTTPS")
 
+// ErrNotHTTP reports that a server responded in another protocol.
+var ErrNotHTTP = errors.New("the server there does not speak HTTP")
+
+// ErrSilent reports that a server did not respond in time.
+var ErrSilent = errors.New("the server there does not respond")
+
 // A Client asks the server of a command.
 type Client struct {
 	Addr  string      // HOST:PORT or unix:PATH
@@ -98,7 +104,7 @@ func (c *Client) Ask(ctx context.Context, path string, body any, accept string, 
 		if errors.As(err, &at) {
 			err = at.Err
 		}
-		return nil, certs.DialError(err)
+		return nil, c.explain(err, timeout)
 	}
 	defer response.Body.Close()
 	a := &Answer{Command: response.Header.Get(Header), Status: response.StatusCode}
@@ -109,8 +115,24 @@ func (c *Client) Ask(ctx context.Context, path string, body any, accept string, 
 		}
 		return nil, ErrForeign
 	}
-	a.Body, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer))
-	return a, err
+	if a.Body, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer)); err != nil {
+		return nil, c.explain(err, timeout)
+	}
+	return a, nil
+}
+
+// explain describes err, which ended a request with the given timeout.
+func (c *Client) explain(err error, timeout time.Duration) error {
+	var n net.Error
+	switch {
+	case errors.As(err, &n) && n.Timeout():
+		return fmt.Errorf("%w within %v", ErrSilent, timeout)
+	case strings.Contains(err.Error(), "malformed HTTP"): // so says package net/http
+		return ErrNotHTTP
+	case c.TLS == nil:
+		return err
+	}
+	return certs.DialError(err)
 }
 
 // Err returns the error that the server reports, or nil.

@@ -3,6 +3,7 @@ package ops
 import (
 	queue "container/list"
 	"context"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -32,8 +33,8 @@ type lobby struct {
 	mu      sync.Mutex
 	open    int
 	waiting *queue.List // of *guest, oldest first: those that have not sent a whole request
-	evicted int        // closed to make room, and not logged yet
-	logged  time.Time  // when evicted was last logged
+	evicted int         // closed to make room, and not logged yet
+	logged  time.Time   // when evicted was last logged
 }
 
 func newLobby(ln net.Listener, grace time.Duration, log zerolog.Logger) *lobby {
@@ -44,9 +45,10 @@ func newLobby(ln net.Listener, grace time.Duration, log zerolog.Logger) *lobby {
 type guest struct {
 	net.Conn
 	lobby *lobby
-	at    time.Time     // when it was accepted
+	at    time.Time      // when it was accepted
+	begun bool           // something was read
 	place *queue.Element // of lobby.waiting; nil if the guest has sent a request or is closed; guarded by lobby.mu
-	left  bool          // closed; guarded by lobby.mu
+	left  bool           // closed; guarded by lobby.mu
 }
 
 // Accept waits for a connection and then for a place.
@@ -135,6 +137,24 @@ func (g *guest) Close() error {
 	g.lobby.removeLocked(g)
 	g.lobby.mu.Unlock()
 	return g.Conn.Close()
+}
+
+// notHTTP is sent to a subscriber that connects to the HTTP server of its publisher, so that it need not wait for an answer.
+const notHTTP = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n" +
+	"this is the address of --http; the feed is at that of --listen\n"
+
+// Read reads what the client sends. It ends a connection that begins with a tickfeed message, which no request and no TLS
+// handshake does.
+func (g *guest) Read(b []byte) (int, error) {
+	n, err := g.Conn.Read(b)
+	if n > 0 && !g.begun {
+		if g.begun = true; b[0] >= 0x80 { // the array of a message: see PROTOCOL.md
+			_ = g.SetWriteDeadline(time.Now().Add(g.lobby.grace))
+			_, _ = io.WriteString(g.Conn, notHTTP)
+			return 0, io.EOF
+		}
+	}
+	return n, err
 }
 
 // stay records that g has sent a whole request, so that the lobby keeps it. It returns false if g is closed.

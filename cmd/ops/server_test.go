@@ -3,6 +3,7 @@ package ops_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	encoding "encoding/json"
 	"errors"
 	"fmt"
@@ -318,6 +319,32 @@ func TestAskReportsWhatIsNotThere(t *testing.T) {
 	_, err = ops.Ask(t.Context(), ln.Addr().String(), "/readyz", nil, "", patience)
 	assert.ErrorIs(t, err, ops.ErrForeign)
 
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer silent.Close()
+	for _, cfg := range []*tls.Config{nil, {}} {
+		_, err = (&ops.Client{Addr: silent.Addr().String(), TLS: cfg}).Ask(t.Context(), "/readyz", nil, "", 50*time.Millisecond)
+		assert.ErrorIs(t, err, ops.ErrSilent)
+		assert.ErrorContains(t, err, "does not respond within 50ms")
+	}
+
+	feed, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer feed.Close()
+	go func() {
+		for {
+			nc, err := feed.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.ReadAtLeast(nc, make([]byte, 1<<10), 20)
+			_, _ = io.WriteString(nc, "\x95\x03\x01\xc0\xc0 a refusal")
+			nc.Close()
+		}
+	}()
+	_, err = ops.Ask(t.Context(), feed.Addr().String(), "/readyz", nil, "", patience)
+	assert.ErrorIs(t, err, ops.ErrNotHTTP)
+
 	w := newWorld(t)
 	own, err := net.Listen("unix", t.TempDir()+"/s")
 	require.NoError(t, err)
@@ -325,6 +352,14 @@ func TestAskReportsWhatIsNotThere(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- ops.Serve(ctx, own, w.sites["lab"].Handler(), zerolog.Nop()) }()
 	addr := "unix:" + own.Addr().String()
+	subscriber, err := net.Dial("unix", own.Addr().String())
+	require.NoError(t, err)
+	_, err = subscriber.Write([]byte{0x9a, 0x01, 0x01, 0x01})
+	require.NoError(t, err)
+	_ = subscriber.SetReadDeadline(time.Now().Add(4 * time.Second)) // the server waits 5 s for the rest of a request
+	said, err := io.ReadAll(subscriber)
+	require.NoError(t, err)
+	assert.Regexp(t, `^HTTP/1.1 400 (.|\s)*the feed is at that of --listen`, string(said))
 	answer, err := ops.Ask(t.Context(), addr, "/trigger", &ops.RuleRequest{Name: "storm"}, "text/plain", patience)
 	require.NoError(t, err)
 	assert.Equal(t, "lab", answer.Command)

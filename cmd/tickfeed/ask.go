@@ -57,6 +57,10 @@ func askError(ctx context.Context, addr string, err error) error {
 		return errInterrupted
 	case errors.Is(err, ops.ErrHTTPS):
 		return &exitError{exitRefused, fmt.Errorf("%s: %w: write https://%[1]s", addr, err)}
+	case errors.Is(err, ops.ErrSilent):
+		return fmt.Errorf("%s: %w: the process hangs or is stopped, or the network drops its answers", addr, err)
+	case errors.Is(err, ops.ErrNotHTTP):
+		return fmt.Errorf("%s: %w; it may be the address at which a publisher serves its feed: name the value of its --http instead", addr, err)
 	case errors.Is(err, ops.ErrForeign):
 		return fmt.Errorf("%s: %w; name the address at which a command serves HTTP, the value of its --http", addr, err)
 	case errors.As(err, &secure):
