@@ -210,6 +210,14 @@ func noteOf(e *sim.Event) string {
 	return e.Symbol + ": " + e.Note
 }
 
+// lateText says why an event was too late.
+func lateText(e *sim.Event) string {
+	if e.Rule.Trigger.When == script.AtTime {
+		return "its time is over, and it happens once"
+	}
+	return "its time is over today"
+}
+
 // bandsEvery is the time between two reports of LULD bands, which move all the time in a fast market.
 const bandsEvery = time.Second
 
@@ -232,20 +240,8 @@ func (p *program) reporter(log zerolog.Logger, d *director) func(sim.Event) {
 
 // sayHappened logs what has happened in the market.
 func sayHappened(log zerolog.Logger, people bool, e sim.Event) {
-	at := time.Unix(0, e.Time).UTC()
 	if people {
-		to := ""
-		switch {
-		case e.Nothing:
-			to = ": NO INSTRUMENT MATCHES"
-		case e.Late:
-			to = ": TOO LATE, its time is over today"
-		case e.Note != "":
-			to = ": " + noteOf(&e)
-		case e.Instruments > 0:
-			to = ": " + plural(e.Instruments, "instrument")
-		}
-		log.Info().Msg(printable(fmt.Sprintf("market at %s: %s%s", at.Format("15:04:05.000Z"), e.Rule.Text, to)))
+		log.Info().Msg(printable(happenedText(&e)))
 		return
 	}
 	if e.Note != "" {
@@ -253,7 +249,7 @@ func sayHappened(log zerolog.Logger, people bool, e sim.Event) {
 		return
 	}
 	if e.Late {
-		log.Warn().Str("rule", e.Rule.Text).Int64("event_time", e.Time).Msg("market: the rule is too late, its time is over today")
+		log.Warn().Str("rule", e.Rule.Text).Int64("event_time", e.Time).Msg("market: the rule is too late, " + lateText(&e))
 		return
 	}
 	log.Info().Str("rule", e.Rule.Text).Int64("event_time", e.Time).Int("instruments", e.Instruments).Msg("market")

@@ -46,8 +46,8 @@ With --profile the market is like a recorded one: tickfeed sim fit measures a re
 profile, which people can read and edit. Rate, day and instruments are those of the profile by default.
 
 Ctrl-C ends the recording at the tick it has reached and says where; the exit code is then 130, and the
-recording is complete up to there. If the disk is full, nothing is written. A summary is printed to
-standard error at the end.`,
+recording is complete up to there. If the disk is full, nothing is written. Standard error says at the end
+which events of --scenario and --event happened otherwise than they are written, and gives a summary.`,
 		Example: `  tickfeed sim -o day.tick
   tickfeed sim --day-shape u -o day.tick   # busy at the opening and the close
   tickfeed sim --days 5 --rate 1000 --depth 5 -o week.tick.zst
@@ -107,7 +107,9 @@ func (p *program) sim(ctx context.Context, o *simOptions) error {
 		return err
 	}
 	cfg.Continuous = false
-	market, err := sim.New(cfg)
+	r := simulating{o: o, started: time.Now()}
+	cfg.Happens = r.events.add
+	r.market, err = sim.New(cfg)
 	if err != nil {
 		return o.scenario.refused(err)
 	}
@@ -122,7 +124,6 @@ func (p *program) sim(ctx context.Context, o *simOptions) error {
 		return err
 	}
 	defer out.Discard()
-	r := simulating{o: o, market: market, started: time.Now()}
 	as = as.complete(r.started)
 	r.builder, err = recording.NewBuilder(out, codec.FileHeader{
 		Lineage: feed.Lineage{{ID: as.session, First: 1}}, Mode: codec.ModeSimulation,
@@ -147,6 +148,9 @@ func (p *program) sim(ctx context.Context, o *simOptions) error {
 	if interrupted {
 		p.notef("interrupted when the market was at %s: the recording ends there", eventTime(r.at.Load()))
 	}
+	for _, line := range r.events.lines() {
+		p.notef("%s", line)
+	}
 	p.notef("%s", r.summary())
 	if interrupted {
 		return errInterrupted
@@ -160,6 +164,7 @@ type simulating struct {
 	market  *sim.Market
 	builder *recording.Builder
 	started time.Time
+	events  marketEvents
 
 	// ticks, bytes and the event time of the last tick, for the progress line.
 	ticks, bytes, at atomic.Int64
@@ -234,12 +239,16 @@ func (r *simulating) summary() string {
 			kinds = append(kinds, countOf(n, feed.Kind(kind).String()))
 		}
 	}
-	return strings.Join([]string{
+	lines := []string{
 		fmt.Sprintf("%s: %s in %s (%s/s)", r.o.marketName(), countOf(st.Ticks, "tick"), formatDuration(took),
 			formatCount(float64(st.Ticks)/max(took.Seconds(), 1e-9))),
 		"  ticks        " + strings.Join(kinds, ", "),
 		"  instruments  " + formatThousands(st.Instruments),
 		fmt.Sprintf("  time         %s to %s", eventTime(st.First), eventTime(st.Last)),
-		fmt.Sprintf("  written      %s, %s", r.output(), formatBytes(r.builder.Size())),
-	}, "\n")
+	}
+	if r.o.market.Scenario != nil {
+		lines = append(lines, "  events       "+r.events.summary())
+	}
+	lines = append(lines, fmt.Sprintf("  written      %s, %s", r.output(), formatBytes(r.builder.Size())))
+	return strings.Join(lines, "\n")
 }

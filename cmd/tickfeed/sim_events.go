@@ -1,0 +1,86 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"tickfeed/feed/sim"
+)
+
+// mostOdd is how many kinds of events that happen otherwise than they are written sim tells apart.
+const mostOdd = 20
+
+// marketEvents are the events of a market that sim simulates.
+type marketEvents struct {
+	happened, odd uint64
+	kinds         []oddEvent // in the order in which they happened first
+	more          uint64     // odd events of other kinds
+}
+
+// An oddEvent is something that has happened otherwise than it is written.
+type oddEvent struct {
+	first sim.Event
+	n     uint64
+}
+
+// add notes what happens in the market.
+func (m *marketEvents) add(e sim.Event) {
+	switch {
+	case e.Bands:
+		return
+	case e.Note == "" && !e.Late && !e.Nothing:
+		m.happened++
+		return
+	}
+	m.odd++
+	same := func(x oddEvent) bool { return x.first.Rule == e.Rule && x.first.Note == e.Note }
+	switch i := slices.IndexFunc(m.kinds, same); {
+	case i >= 0:
+		m.kinds[i].n++
+	case len(m.kinds) < mostOdd:
+		m.kinds = append(m.kinds, oddEvent{e, 1})
+	default:
+		m.more++
+	}
+}
+
+// lines say what happened otherwise than it is written, for people.
+func (m *marketEvents) lines() (lines []string) {
+	for _, x := range m.kinds {
+		line := happenedText(&x.first)
+		if x.n > 1 {
+			line += fmt.Sprintf(" (%s times)", formatThousands(x.n))
+		}
+		lines = append(lines, line)
+	}
+	if m.more > 0 {
+		lines = append(lines, countOf(m.more, "more remark")+" about events")
+	}
+	return lines
+}
+
+// summary counts the events, for people.
+func (m *marketEvents) summary() string {
+	text := formatThousands(m.happened) + " happened"
+	if m.odd > 0 {
+		text += ", " + countOf(m.odd, "remark")
+	}
+	return text
+}
+
+// happenedText says what has happened in the market, for people.
+func happenedText(e *sim.Event) string {
+	to := ""
+	switch {
+	case e.Nothing:
+		to = ": NO INSTRUMENT MATCHES"
+	case e.Late:
+		to = ": TOO LATE, " + lateText(e)
+	case e.Note != "":
+		to = ": " + noteOf(e)
+	case e.Instruments > 0:
+		to = ": " + plural(e.Instruments, "instrument")
+	}
+	return fmt.Sprintf("market at %s: %s%s", time.Unix(0, e.Time).UTC().Format("15:04:05.000Z"), e.Rule.Text, to)
+}
