@@ -354,7 +354,7 @@ func (l *Ledger) UnmarshalJSON(b []byte) error {
 		case a.Session == 0:
 			return fmt.Errorf("ledger: account %d names no session", i)
 		case seen[a.Session]:
-			return fmt.Errorf("ledger: session %v stands twice", a.Session)
+			return fmt.Errorf("ledger: session %v is listed twice", a.Session)
 		case a.end() == 0:
 			return fmt.Errorf("ledger: session %v accounts for nothing", a.Session)
 		}

@@ -83,7 +83,7 @@ func TestLedgerJSONRefuses(t *testing.T) {
 	for _, c := range []struct{ name, json, want string }{
 		{"no id", `{"sessions":[{"delivered":[[1,2]]}]}`, "ledger: account 0 names no session"},
 		{"no hexadecimal id", `{"sessions":[{"session":"xyz"}]}`, `ledger: session id "xyz": want up to 16 hexadecimal digits`},
-		{"an id twice", `{"sessions":[{"session":"0a","lost":[[1,2]]},{"session":"a","lost":[[2,3]]}]}`, "ledger: session 000000000000000a stands twice"},
+		{"an id twice", `{"sessions":[{"session":"0a","lost":[[1,2]]},{"session":"a","lost":[[2,3]]}]}`, "ledger: session 000000000000000a is listed twice"},
 		{"an empty account", `{"sessions":[{"session":"a","lost":[]}]}`, "ledger: session 000000000000000a accounts for nothing"},
 		{"two outcomes", `{"sessions":[{"session":"a","delivered":[[1,9]],"lost":[[3,5],[8,12]]}]}`, "ledger: session 000000000000000a: [3, 5) is both delivered and lost"},
 		{"two outcomes, filtered", `{"sessions":[{"session":"a","filtered":[[1,9,3]],"disowned":[[8,12]]}]}`, "ledger: session 000000000000000a: [8, 9) is both filtered and disowned"},

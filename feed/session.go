@@ -42,17 +42,17 @@ type Session struct {
 	First uint64    `json:"first"`
 }
 
-// A Lineage is the sessions that a numbering came through, oldest first, the current one last. Each session
-// owns the numbers from its First up to the First of the next; an older session may have given numbers beyond,
-// which nobody owns. A Lineage is a value that is replaced, never changed in place.
+// A Lineage lists the sessions that a numbering came through, oldest first; the last one is current. Each session owns the
+// numbers from its First up to the First of the next session. An older session may have given further numbers, which no session
+// owns. A Lineage is a value: it is replaced, never changed in place.
 type Lineage []Session
 
-// MaxLineage bounds a lineage that is sent or recorded; of a longer one, these are the newest sessions. A publisher keeps the whole
-// lineage of its journal.
+// MaxLineage is the most sessions of a lineage that is sent or recorded. A longer lineage is reduced to its newest sessions: see
+// [Lineage.Newest]. A publisher keeps the whole lineage of its journal.
 const MaxLineage = 65
 
-// Validate reports a lineage that is empty, longer than MaxLineage, names no session or one twice, or
-// whose firsts decrease or begin below 1.
+// Validate returns an error if l is empty or longer than MaxLineage, if a session has no id or is listed twice, or if the first
+// numbers decrease or begin below 1.
 func (l Lineage) Validate() error {
 	if len(l) == 0 {
 		return fmt.Errorf("lineage is empty")
@@ -70,7 +70,7 @@ func (l Lineage) Validate() error {
 		}
 		for _, t := range l[:i] {
 			if t.ID == s.ID {
-				return fmt.Errorf("lineage: session %v stands twice", s.ID)
+				return fmt.Errorf("lineage: session %v is listed twice", s.ID)
 			}
 		}
 		first = s.First
@@ -92,11 +92,11 @@ func (l Lineage) Child(id SessionID, first uint64) Lineage {
 	return append(append(child, l...), Session{ID: id, First: first})
 }
 
-// Newest is the newest MaxLineage sessions of l.
+// Newest returns the newest MaxLineage sessions of l, or all if there are fewer.
 func (l Lineage) Newest() Lineage { return l[max(0, len(l)-MaxLineage):] }
 
-// Owner is the session that owns seq, with the range it owns; the current session's range
-// has no end (To is the greatest number). ok is false if seq lies before all that l remembers.
+// Owner returns the session that owns seq, and the range that it owns. The range of the current session has no end (To is the
+// greatest number). Owner returns false if seq is before the first number of the oldest session of l.
 func (l Lineage) Owner(seq uint64) (s Session, owned Range, ok bool) {
 	to := ^uint64(0)
 	for i := len(l) - 1; i >= 0; i-- {

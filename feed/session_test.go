@@ -59,7 +59,7 @@ func TestLineageValidate(t *testing.T) {
 		{"no id", lineage(0xa, 1, 0, 2), "lineage: session 1 has no id"},
 		{"from 0", lineage(0xa, 0), "lineage: session 000000000000000a begins at 0, want at least 1"},
 		{"backwards", lineage(0xa, 10, 0xb, 9), "lineage: session 000000000000000b begins at 9, want at least 10"},
-		{"one twice", lineage(0xa, 1, 0xb, 5, 0xa, 9), "lineage: session 000000000000000a stands twice"},
+		{"one twice", lineage(0xa, 1, 0xb, 5, 0xa, 9), "lineage: session 000000000000000a is listed twice"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.want == "" {

@@ -8,8 +8,9 @@ import (
 	"strings"
 )
 
-// Clone returns an independent copy. It takes a few microseconds: whatever either of the two changes later is
-// copied then, a few instruments or one book at a time.
+// Clone returns an independent copy. It takes a few microseconds: s and the copy share their memory, and whatever either of
+// them changes later is copied then, a few instruments or one book at a time. Clone marks that memory of s as shared, so it
+// counts as a change of s: other goroutines must not use s meanwhile.
 func (s *State) Clone() *State {
 	for i := range s.chunks {
 		s.chunks[i].own = false

@@ -34,7 +34,7 @@ type conn struct {
 	turn     sync.Mutex
 	out      sender
 	line     line
-	slow     consumer
+	slow     lagLimit
 	opening  opening
 	stopSeen time.Duration // when the writer first saw the shutdown, on the clock of the publisher; 0 before
 	over     bool          // nothing more is written
@@ -106,7 +106,7 @@ func newConn(p *Publisher, nc net.Conn, r *codec.Reader, h *codec.Hello) *conn {
 	c := &conn{
 		p: p, nc: nc, in: receiver{raw: rawConn(nc), messages: r},
 		client: client{name: h.Client, filter: h.Filter, back: len(h.Position.Lineage) > 0},
-		slow:   consumer{policy: h.Slow, maxLag: cmp.Or(h.MaxLag, p.cfg.MaxLag)},
+		slow:   lagLimit{policy: h.Slow, maxLag: cmp.Or(h.MaxLag, p.cfg.MaxLag)},
 		line:   line{p: p, filter: h.Filter, grant: grant{filter: h.Filter}, until: h.Until},
 	}
 	if s, ok := nc.(*secureConn); ok {

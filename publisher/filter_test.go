@@ -143,7 +143,7 @@ func TestFilteringAloneAndTogether(t *testing.T) {
 					filter = lines[i-1].filter
 				}
 				lines[i] = &line{p: p, filter: filter, wanted: newWanted(filter, nil, p.seq.state)}
-				lines[i].in(p.session)
+				lines[i].setSession(p.session)
 				lines[i].seek(from)
 				at[i] = from
 			}
@@ -238,7 +238,7 @@ func BenchmarkFilter(b *testing.B) {
 						filter = append(filter, d.Symbol)
 					}
 					l := &line{p: p, filter: filter, wanted: newWanted(filter, nil, p.seq.state)}
-					l.in(p.session)
+					l.setSession(p.session)
 					l.seek(p.seq.next)
 					lines = append(lines, l)
 				}

@@ -26,7 +26,7 @@
 //	caller of Serve   the listener                           a client that connects
 //	login (1 each)    entrant: the connection before login   bytes from the client
 //	reader (1 each)   receiver                               bytes from the client
-//	writer (1 each)   the turn: sender, line, consumer       the mailbox: callWriter
+//	writer (1 each)   the turn: sender, line, lagLimit       the mailbox: callWriter
 //	tally timer       -: it ends a period, and logs          a timer, started by the first line of a period
 //
 // The caller of Publish flushes itself if the publisher was idle. The flusher, a pump and the writer take the turn of a
@@ -57,7 +57,7 @@
 // # Decisions
 //
 // These are decided without a clock, a log or a socket, by functions that take values and return values: where a line
-// starts (codec/start), whether a client is alive (codec.Liveness), whether it is too slow (consumer), when it may change
+// starts (codec/start), whether a client is alive (codec.Liveness), whether it is too slow (lagLimit), when it may change
 // its filter (changeRate).
 
 package publisher

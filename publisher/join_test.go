@@ -28,7 +28,7 @@ func TestSnapshotIsWrittenInPlace(t *testing.T) {
 	snapshot := func(filter codec.Filter) []byte {
 		next, _ := p.log.head()
 		j, l := p.joinAt(next, 0), &line{p: p, filter: filter}
-		l.in(p.session)
+		l.setSession(p.session)
 		l.wanted = newWanted(filter, nil, j.state)
 		all, c := &p.serving.snapshots, &conn{p: p}
 		v := &stateView{seq: j.seq, line: l, scope: codec.ScopeAll}
@@ -69,7 +69,7 @@ func BenchmarkJoin(b *testing.B) {
 	}
 	publish(310_000)
 	c := &conn{p: p, line: line{p: p}}
-	c.line.in(p.session)
+	c.line.setSession(p.session)
 	all := &p.serving.snapshots
 	for _, bench := range []struct {
 		name  string

@@ -140,8 +140,8 @@ func (l *line) reopen() {
 	l.openJournal()
 }
 
-// in makes s the session of the line, and computes its seed.
-func (l *line) in(s feed.Session) {
+// setSession makes s the session of the line, and computes its seed.
+func (l *line) setSession(s feed.Session) {
 	l.session = s
 	l.seed = codec.LineSeed(s.ID, l.grant.filter)
 }
@@ -196,7 +196,7 @@ func (l *line) change(s feed.Session, buf []byte) []byte {
 	if s.ID == l.session.ID {
 		return buf
 	}
-	l.in(s)
+	l.setSession(s)
 	lineage, _ := l.p.lineage.Until(s.ID)
 	buf, err := codec.Append(buf, &codec.SessionChange{
 		Mode: l.p.cfg.Mode, Lineage: lineage.Newest(), Origin: l.p.origin, Seed: l.seed, Next: l.next,

@@ -39,7 +39,7 @@ func TestChunkOfTheJournalStays(t *testing.T) {
 	require.NoError(t, p.Flush(ctx))
 
 	l := &line{p: p}
-	l.in(p.session)
+	l.setSession(p.session)
 	l.seek(1)
 	defer l.closeCursor()
 	var buf []byte

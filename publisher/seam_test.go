@@ -60,7 +60,7 @@ func newSeam(t *testing.T, filter codec.Filter, inMemory bool) *seam {
 	s.step('f')
 	s.conn = &conn{p: p, mail: mailbox{writing: true}, line: line{p: p, filter: filter}}
 	l := &s.conn.line
-	l.in(p.session)
+	l.setSession(p.session)
 	l.wanted = newWanted(filter, nil, p.seq.state)
 	s.at = 1
 	if inMemory {

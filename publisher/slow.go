@@ -7,8 +7,8 @@ import (
 	"tickfeed/codec"
 )
 
-// A consumer is the slow-consumer policy of a client. It reads no clock.
-type consumer struct {
+// A lagLimit decides whether a client is too slow for its slow-consumer policy. It reads no clock.
+type lagLimit struct {
 	policy codec.SlowPolicy
 	maxLag time.Duration
 	begun  time.Duration // when the line began to be sent, on the clock of the publisher
@@ -16,13 +16,13 @@ type consumer struct {
 }
 
 // late reports whether packets published at the time at are more than the permitted lag behind the latest ones.
-func (x *consumer) late(at, latest int64) bool {
+func (x *lagLimit) late(at, latest int64) bool {
 	return x.policy != codec.SlowAll && latest-at > int64(x.maxLag)
 }
 
 // mustJump reports whether the policy must be applied before packets published at the time at are sent. A client that
 // starts in the past is given the permitted lag to catch up.
-func (x *consumer) mustJump(at, latest int64, now time.Duration) bool {
+func (x *lagLimit) mustJump(at, latest int64, now time.Duration) bool {
 	return (x.live || now-x.begun > x.maxLag) && x.late(at, latest)
 }
 
@@ -45,20 +45,20 @@ func (c *conn) jump() error {
 	if c.slow.policy == codec.SlowDisconnect {
 		return errSlow
 	}
-	l, all := &c.line, &c.p.serving.snapshots
+	l, snapshots := &c.line, &c.p.serving.snapshots
 	l.read = l.next // packets after l.next were read, but not sent
 	var j *join
-	var held *snapshot
-	as := &line{p: c.p, filter: l.filter, permit: l.permit, grant: l.grant} // the line after the jump
-	as.in(c.p.session)
-	v := &stateView{line: as, scope: codec.ScopeAll}
+	var snap *snapshot
+	after := &line{p: c.p, filter: l.filter, permit: l.permit, grant: l.grant} // the line after the jump
+	after.setSession(c.p.session)
+	v := &stateView{line: after, scope: codec.ScopeAll}
 	for {
-		freed := all.vacancy(l.wanted)
+		freed := snapshots.vacancy(l.wanted)
 		if freed == nil {
 			j = c.p.joinAt(l.next+1, 0)
-			as.wanted = c.p.wants(l.filter, l.permit, j.state)
+			after.wanted = c.p.wants(l.filter, l.permit, j.state)
 			v.seq = j.seq
-			if held, freed = all.hold(c, v, j.state); held != nil {
+			if snap, freed = snapshots.hold(c, v, j.state); snap != nil {
 				break
 			}
 		}
@@ -66,8 +66,8 @@ func (c *conn) jump() error {
 			return err
 		}
 	}
-	defer func() { all.release(c, held) }()
-	if err := all.make(held, v, j.state); err != nil {
+	defer func() { snapshots.release(c, snap) }()
+	if err := snapshots.make(snap, v, j.state); err != nil {
 		return err
 	}
 	l.closeCursor()
@@ -88,7 +88,7 @@ func (c *conn) jump() error {
 		}
 	}
 	b = l.change(c.p.session, b)
-	l.wanted = as.wanted
+	l.wanted = after.wanted
 	l.seek(j.seq)
 	c.progress.tell(j.seq, c.line.read)
 	c.p.serving.roster.skips.Add(1)
@@ -96,7 +96,7 @@ func (c *conn) jump() error {
 	if err := c.writeAll(b, nil); err != nil {
 		return err
 	}
-	snapshot := held
-	held = nil
-	return c.sendSnapshot(snapshot)
+	sent := snap
+	snap = nil // sendSnapshot releases it
+	return c.sendSnapshot(sent)
 }

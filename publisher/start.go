@@ -57,7 +57,7 @@ func (c *conn) chooseStart(h *codec.Hello) *codec.Refusal {
 		Features: c.features(h),
 	}
 	for {
-		l.in(a.Owner)
+		l.setSession(a.Owner)
 		welcome.Seed = l.seed
 		welcome.Granted, welcome.Limits = l.grant.told()
 		if c.opening.welcome, err = codec.Append(nil, welcome); err != nil {

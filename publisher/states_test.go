@@ -226,7 +226,7 @@ func TestOneFoldServesPositionsInMemory(t *testing.T) {
 		tail, head := a.p.log.tail(), a.p.seq.next
 		s := &a.p.serving.states
 		l := &line{p: a.p}
-		l.in(a.p.session)
+		l.setSession(a.p.session)
 		s.mu.Lock() // until all requests are made
 		var requests []*stateRequest
 		for i := range uint64(40) {

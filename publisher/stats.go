@@ -32,7 +32,7 @@ type Summary struct {
 	Memory      int64         // bytes of the log in memory, at most Config.Memory
 	Journal     int64         // bytes on disk
 	Unsynced    int64         // bytes of the journal that a power cut may cost
-	UnsyncedFor time.Duration // since when the oldest of them is unsynced
+	UnsyncedFor time.Duration // how long the oldest of them has been unsynced
 	Disk        string        // why the journal cannot be written, or is not synced in time; empty if all is well
 	Ended       bool
 	Waits       bool   // publishing waits for subscribers: see Config.WaitFor

@@ -92,7 +92,7 @@ func TestHostilePublisher(t *testing.T) {
 		{"a welcome that resumes what was not held", welcomed(func(w *codec.Welcome) { w.Reason = codec.StartedResumed }), "resumed at 1", 0},
 		{"a welcome that rewinds what was not held", welcomed(func(w *codec.Welcome) { w.Reason = codec.StartedRewound }), "rewound to 1", 0},
 		{"a lineage of 66 sessions", [][]byte{pack(2, 1, "x", 0, huge, 0, 1, 1, 1000000000, 1, 1, 0, 0)}, "lineage", 0},
-		{"a lineage that names a session twice", [][]byte{pack(2, 1, "x", 0, []any{[]any{7, 1}, []any{7, 1}}, 0, 1, 1, 1000000000, 1, 1, 0, 0)}, "stands twice", 0},
+		{"a lineage that names a session twice", [][]byte{pack(2, 1, "x", 0, []any{[]any{7, 1}, []any{7, 1}}, 0, 1, 1, 1000000000, 1, 1, 0, 0)}, "is listed twice", 0},
 		{"a heartbeat interval of 0", [][]byte{pack(2, 1, "x", 0, []any{[]any{7, 1}}, 0, 1, 1, 0, 1, 1, 0, 0)}, "heartbeat", 0},
 		{"a welcome beyond the bound before login", [][]byte{pack(2, 1, strings.Repeat("x", 5000))}, "at most 4096", 0},
 		{"an array that promises 2^32 elements", [][]byte{{0xdd, 0xff, 0xff, 0xff, 0xff}}, "does not speak tickfeed", 0},

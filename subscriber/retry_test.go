@@ -44,9 +44,9 @@ func TestBackoffSpreads(t *testing.T) {
 	}
 }
 
-// The backoff is reset after a line that covered a number at or above the position, or lived longer than the window
-// of the wait before it. A connection on which the publisher broke the protocol counts as one failure if the line covered such a
-// number, and otherwise as one more. One whose subscriber was too slow for its own policy is one more, unless it was good for long.
+// The count of failures is reset after a connection whose line covered a number at or above the position, or that lived longer than
+// the window of the wait before it. If the publisher broke the protocol, the count becomes 1 if the line covered such a number, and
+// otherwise grows by 1. If the subscriber was too slow for its own policy, the count grows by 1.
 func TestBackoffReset(t *testing.T) {
 	now := time.Unix(0, 0)
 	r := newRetry([]string{"pub:1"}, 30*time.Second, rand.New(rand.NewPCG(1, 0)))
@@ -84,7 +84,7 @@ func TestBackoffReset(t *testing.T) {
 // The waits grow for a publisher that welcomes, sends one heartbeat and closes. If it sends new numbers each
 // time, or begins another session, the subscriber reconnects at once. If a gap follows the new numbers, it waits, and the waits do not
 // grow.
-func TestHeartbeatAloneDoesNotResetTheBackoff(t *testing.T) {
+func TestWaitsGrowWithoutProgress(t *testing.T) {
 	for _, brings := range []string{"nothing", "a number", "another session", "a number and a gap"} {
 		t.Run(brings, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
@@ -142,7 +142,7 @@ func TestHeartbeatAloneDoesNotResetTheBackoff(t *testing.T) {
 }
 
 // An address whose publisher asked for a wait is skipped as long as there are others.
-func TestRetryAfterIsOfOneAddress(t *testing.T) {
+func TestRetryAfterSkipsOneAddress(t *testing.T) {
 	now := time.Unix(0, 0)
 	r := newRetry([]string{"a", "b", "c"}, 30*time.Second, rand.New(rand.NewPCG(1, 0)))
 	var got []string

@@ -170,7 +170,7 @@ func (r *runner) handshake(ctx context.Context, conn net.Conn, addr string) erro
 	if r.reader == nil {
 		r.reader = codec.NewReader(nil, 0)
 	}
-	r.reader.Reset(r.wire, 0) // a new buffer would have to be cleared (256 KiB) between a cut and the first tick
+	r.reader.Reset(r.wire, 0) // reuses the buffer: to allocate and clear another (256 KiB) would delay the first tick
 	r.reader.SetLimit(codec.MaxHello)
 	t, raw, err := r.reader.Next()
 	for r.woken.Load() && errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil && time.Now().Before(r.wire.until) {
@@ -541,7 +541,7 @@ func (r *runner) save(now time.Time) error {
 	}
 	changed := p.changed(r.line.position)
 	err := p.save(r.line.position)
-	p.savedAt = time.Now() // not now: a slow disk must not take all the time
+	p.savedAt = time.Now() // not now, so that saveEvery passes after a slow save before the next one begins
 	if changed && err == nil {
 		saved := p.saved
 		r.line.change(Change{State: r.line.out.told, Saved: &saved})

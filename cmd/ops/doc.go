@@ -5,27 +5,36 @@
 //	site := ops.Site{Command: "publish", Version: "1.2", Status: func() any { return status }}
 //	err := ops.Serve(ctx, listener, site.Handler(), logger)
 //
-// The routes of every command are
+// The routes are
 //
-//	GET  /status   what the command does now
-//	GET  /livez    200 as long as the process responds
-//	GET  /readyz   200 if it does its work, 503 with the reasons if not
-//	GET  /metrics  for Prometheus; ?detail=1 adds the metrics of each connection and of the Go runtime
-//	GET  /connz    the connections; ?sort=lag&limit=100
-//	POST /NAME     an effect
+//	GET  /livez        200 as long as the process responds
+//	GET  /readyz       200 if it does its work, 503 with the reasons if not
+//	GET  /metrics      for Prometheus; ?detail=1 adds the metrics of each connection and of the Go runtime
+//	GET  /status       what the command does now, with Site.Status
+//	GET  /connz        the connections, with Site.Conns (a lab has none); ?sort=lag&limit=100
+//	GET  /debug/pprof  the profiles, with Site.Profiles
+//	GET  /NAME         what one command reports, such as /overview of a publisher and /rules of a lab
+//	POST /NAME         an effect of one command
 //
 // A response is JSON, or text for people if the request has ?format=text or accepts text/plain only.
 //
-// The server is for the machine it runs on: it listens on a loopback address or a unix socket, and requires no credentials unless
-// it is given a token, which effects and profiles then require. A server that other machines can reach, or whose command asks its
-// clients for credentials, is guarded: it requires the token for all but its health and the few metrics. A server may speak HTTPS.
-// All refuse everything that a web page in a browser could send: see [Site.Handler].
+// A server on a loopback address or a unix socket requires no credentials, unless it has a token, which effects and profiles
+// then require. A server that other machines can reach is guarded: it requires the token for all but its health and the metrics
+// without details. So is a server on a loopback address whose command asks its clients for credentials; the permissions of a unix
+// socket guard it instead. A server may speak HTTPS. All refuse everything that a web page in a browser could send: see
+// [Site.Handler].
 //
 // # Adding a metric
 //
-// A number of publisher.Summary becomes a metric in publisher.go: a desc beside the others, and a line of
-// [Publisher.Metrics], or of [Publisher.Details] if each connection has one. Subscriptions and recordings have theirs in
+// The publisher sets a new number of publisher.Summary in roster.summarize (publisher/roster.go), or in Summary (publisher/stats.go) if the
+// roster does not have it. It becomes a metric in publisher.go: a desc beside the others, and a line of [Publisher.Metrics], or of
+// [Publisher.Details] if each connection has one. A metric with a label for each value of a type, such as publisher.Reason, also
+// needs the list of these values, beside the descs. "tickfeed top" shows what /overview sends: overview.go has a field
+// for it, and cmd/tickfeed/top_frame.go reads that. Subscriptions and recordings have theirs in
 // subscriber.go, a replay in replay.go and the rules of a lab in lab.go, in the same way. A new collector is added to
 // [Site].Metrics or Details where the command makes its Site (cmd/tickfeed). Label values
 // must be bounded in number. README.md explains metrics; dashboard.json and alerts.yml use some.
+//
+// TestMetricsFollowTheConventions checks names and labels, TestAlertsAndDashboard what the alerts and the dashboard use,
+// and TestOverviewAndKick the overview. Each has sites of its own (sites_test.go), and so does cmd/tickfeed.
 package ops

@@ -177,7 +177,7 @@ var (
 	descSubscribers = desc("subscribers", "Subscribers that are connected.")
 	descHandshakes  = desc("handshakes", "Connections that have not logged in.")
 	descMissing     = desc("subscribers_missing", "Clients that lost their connection before they had everything, and have not come back.")
-	descBehind      = desc("subscribers_behind", "Subscribers that are behind by more than this many seconds.", "seconds")
+	descBehind      = desc("subscribers_behind", "Subscribers that are behind by more than the seconds in the label.", "seconds")
 	descLagTicks    = desc("subscriber_lag_ticks_max", "Ticks that the slowest subscriber was not sent yet.")
 	descLagSeconds  = desc("subscriber_lag_seconds_max", "Time since the first tick that the slowest subscriber was not sent yet was published.")
 	descLogins      = desc("logins_total", "Subscribers that have logged in.")
@@ -190,7 +190,7 @@ var (
 	descConnLag      = desc("connection_lag_ticks", "Ticks that a subscriber was not sent yet.", connLabels...)
 	descConnPosition = desc("connection_position_seq", "Sequence number after the last one that a subscriber was sent.", connLabels...)
 	descConnSent     = desc("connection_sent_bytes_total", "Bytes sent to a subscriber.", connLabels...)
-	descConnEcho     = desc("connection_echo_seconds", "Time until a subscriber confirmed what it was sent: the round trip, and the wait until its next sign of life.", connLabels...)
+	descConnEcho     = desc("connection_echo_seconds", "Time from sending to a subscriber until it confirmed: the round trip, and the wait until its next message.", connLabels...)
 )
 
 // reasons are the values of the label reason, so that each has a series from the beginning.

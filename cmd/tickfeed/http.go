@@ -27,11 +27,11 @@ type httpOptions struct {
 	pprof     bool
 	tokenFile string
 	hosts     []string
-	tls       *serveTLS // for HTTPS
-	admits    bool      // the command asks its own clients for credentials
+	tls       *serveTLS // for HTTPS; nil for a command that serves none
 
-	beyond bool        // other machines can reach addr
-	token  codec.Token // that effects require; empty for none
+	needsCredentials bool        // the command asks its own clients for credentials: see listenAll
+	beyond           bool        // other machines can reach addr
+	token            codec.Token // that effects require; empty for none
 }
 
 // defaultHTTP is the address at which "tickfeed control" and "tickfeed health" look for a command.
@@ -75,7 +75,7 @@ func (o *httpOptions) credentials(ctx context.Context) (err error) {
 		return usage("--http %s: other machines can reach this address: name a token with %s FILE or %s, which control then needs, or write localhost:PORT, 127.0.0.1:PORT, [::1]:PORT or unix:PATH",
 			o.addr, httpTokenFlag, httpTokenEnv)
 	}
-	if o.tls.prefix != "" { // otherwise the command reads them for its feed
+	if o.tls != nil && o.tls.prefix != "" { // otherwise the command reads them for its feed
 		_, err = o.tls.config(zerolog.Nop())
 	}
 	return err
@@ -84,7 +84,7 @@ func (o *httpOptions) credentials(ctx context.Context) (err error) {
 // guarded reports whether all but health and metrics needs the token. The permissions of a unix socket say who may use it; to use
 // a port of this machine it takes only an account, and a command that asks its clients for credentials does not trust every account.
 func (o *httpOptions) guarded() bool {
-	return o.beyond || o.admits && !strings.HasPrefix(o.addr, unixPrefix)
+	return o.beyond || o.needsCredentials && !strings.HasPrefix(o.addr, unixPrefix)
 }
 
 // listen returns the listener for --http, or nil if there is none.
@@ -102,7 +102,9 @@ func (o *httpOptions) listen(ctx context.Context) (net.Listener, error) {
 func (o *httpOptions) healthOnly() bool { return o.guarded() && o.token == "" }
 
 // secured reports whether HTTPS is served: with a certificate of its own everywhere, with that of the feed to other machines.
-func (o *httpOptions) secured() bool { return o.tls.cert != "" && (o.beyond || o.tls.prefix != "") }
+func (o *httpOptions) secured() bool {
+	return o.tls != nil && o.tls.cert != "" && (o.beyond || o.tls.prefix != "")
+}
 
 // complete returns site with what the flags say.
 func (o *httpOptions) complete(site ops.Site) ops.Site {

@@ -299,7 +299,6 @@ func (p *program) newLab(ctx context.Context, o *labOptions, args []string) (*ru
 	if err != nil {
 		return nil, err
 	}
-	o.http.admits = o.tls.clientCA != ""
 	upstream, err := o.upstreamTLS.config(p.notef)
 	if err != nil {
 		return nil, err
@@ -324,7 +323,7 @@ func (p *program) newLab(ctx context.Context, o *labOptions, args []string) (*ru
 
 // listen listens for subscribers and for HTTP. It refuses an address at which the lab would be its own publisher.
 func (x *runningLab) listen(ctx context.Context) (err error) {
-	if x.listeners, x.web, err = listenAll(ctx, x.o.listen, &x.o.http); err != nil {
+	if x.listeners, x.web, err = listenAll(ctx, x.o.listen, &x.o.http, x.o.tls.clientCA != ""); err != nil {
 		return err
 	}
 	for _, ln := range x.listeners {

@@ -146,8 +146,10 @@ func (x *labPublisher) Can(f lab.Fault) error {
 		}
 	case lab.Stop, lab.Freeze:
 		return child.CanSignal()
-	default:
+	case lab.Kill:
 		return nil
+	default:
+		return errors.New("the lab cannot do it to a publisher that it runs by a command")
 	}
 	if x.journal == "" {
 		return fmt.Errorf("the lab does not know the journal: write %s in the command of the publisher, as in tickfeed publish --journal %s", journalPlaceholder, journalPlaceholder)

@@ -59,7 +59,7 @@ func TestHostileNames(t *testing.T) {
 				h.MinVersion, h.MaxVersion, h.Start = codec.Version, codec.Version, codec.Start{Kind: codec.StartLive}
 				raw, err := codec.Append(nil, &h)
 				if err != nil {
-					continue // it cannot be said
+					continue // the codec refuses such a hello
 				}
 				nc, err := net.Dial("unix", filepath.Join(dir, pub+".sock"))
 				require.NoError(t, err)

@@ -192,7 +192,6 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	if err != nil {
 		return err
 	}
-	o.http.admits = who.admits() || o.tls.clientCA != ""
 	input := input{o: o, paths: paths, director: &director{}}
 	if err := input.open(cmd.Context(), p.stdin); err != nil {
 		return err
@@ -212,7 +211,7 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	}
 	defer faults.close()
 	input.director.faults = faults
-	listeners, web, err := listenAll(ctx, o.listen, &o.http)
+	listeners, web, err := listenAll(ctx, o.listen, &o.http, o.needsCredentials(who))
 	if err != nil {
 		return err
 	}
@@ -302,14 +301,16 @@ func journalError(dir string, err error) error {
 	case errors.Is(err, journal.ErrFull):
 		return fmt.Errorf("%w; make room, or name another directory with --journal", err)
 	case errors.Is(err, journal.ErrFailed):
-		return fmt.Errorf("%w; see to the disk and start again: a new session continues after the ticks on it", err)
+		return fmt.Errorf("%w; repair the disk, or make room on it, and start again: a new session continues after the ticks in the journal", err)
 	}
 	return err
 }
 
-// listenAll listens on addrs, the values of --listen, and for --http; web is nil if that is not asked for. A command with a
-// publisher calls it before it makes the publisher, which counts the open file descriptors.
-func listenAll(ctx context.Context, addrs []string, o *httpOptions) (open []net.Listener, web net.Listener, err error) {
+// listenAll listens on addrs, the values of --listen, and for --http; web is nil if that is not asked for. needsCredentials says
+// whether the command asks the clients on addrs for credentials. A command with a publisher calls listenAll before it makes the
+// publisher, which counts the open file descriptors.
+func listenAll(ctx context.Context, addrs []string, o *httpOptions, needsCredentials bool) (open []net.Listener, web net.Listener, err error) {
+	o.needsCredentials = needsCredentials
 	defer func() {
 		if err != nil {
 			closeListeners(open)

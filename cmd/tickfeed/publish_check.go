@@ -134,7 +134,7 @@ func (p *program) checkPublish(ctx context.Context, o *publishOptions, paths []s
 	}
 	who, err := o.admission(ctx, zerolog.Nop())
 	if o.http.addr != "" {
-		o.http.admits = who.admits() || o.tls.clientCA != ""
+		o.http.needsCredentials = o.needsCredentials(who)
 		c.fail(o.http.credentials(ctx))
 		about := ""
 		if o.http.healthOnly() {

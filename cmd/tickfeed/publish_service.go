@@ -101,7 +101,7 @@ func (s *service) run(ctx context.Context) error {
 // the tokens.
 func (o *publishOptions) warnings(who admission) []string {
 	warnings := append(exposed(o.tls.key, o.tokenFile, o.users, o.http.tokenFile), who.warnings(time.Now())...)
-	if i := slices.IndexFunc(o.listen, isBeyond); i >= 0 && who.admits() && o.tls.cert == "" {
+	if i := slices.IndexFunc(o.listen, isBeyond); i >= 0 && who.needsCredentials() && o.tls.cert == "" {
 		warnings = append(warnings, "--listen "+o.listen[i]+" without TLS: tokens cross the network in the clear, and anyone between can read them; name a certificate with --tls-cert and --tls-key")
 	}
 	return warnings

@@ -62,7 +62,7 @@ func importFlags(cmd *cobra.Command, o *importOptions) {
 		f.Int8Var(&o.files.Text.PriceExponent, "price-exponent", 0, "store prices as multiples of 10^`N`, or finer if rows need it (default: -4)")
 		f.Int8Var(&o.files.Text.SizeExponent, "size-exponent", 0, "store sizes as multiples of 10^`N`, or finer if rows need it")
 		f.BoolVar(&o.files.Text.ZeroIsPrice, "zero-is-price", false, "read a bid or ask of 0 as a price, not as an empty side")
-		f.BoolVar(&o.files.NoBooks, "no-books", false, "read only the best bid and offer of books (dbn, itch, lobster, and rows of several levels)")
+		f.BoolVar(&o.files.NoBooks, "no-books", false, "read only the best bid and offer of books ("+listOf(files.SettingNoBooks.Formats())+")")
 		f.BoolVar(&o.files.PartialBooks, "partial-books", false, "also read changes of books without a snapshot ("+listOf(files.SettingPartialBooks.Formats())+")")
 		f.BoolVar(&o.files.ArrivalTimes, "arrival-times", false, "use the recorder's times, not the exchange's ("+listOf(files.SettingArrivalTimes.Formats())+")")
 		countVar(f, &o.files.SkipBad, "skip-bad", 0, "skip up to `N` bad lines, records or packets instead of stopping at the first")

@@ -61,11 +61,11 @@ func (p *program) replayCommand() *cobra.Command {
 		Use:   "replay FILE...",
 		Short: "Publish a recording again, as it happened or at another pace",
 		Long: `Publish recorded ticks to any number of subscribers, which share one clock. FILE is a recording, or
-any file that "tickfeed import" reads, which is imported first. ` + pipesHelp + ` Ticks keep their numbers; numbers that
-the recording does not hold stay not asked, withheld or gone. Several files are combined as by "tickfeed
-merge": recordings of one session and its successors are joined, and keep their numbers; others are
-merged by time under new numbers, and the state that each recording begins with is published when that
-recording begins. Each tick is published at its original time or later, never earlier: its market time,
+any file that "tickfeed import" reads, which is imported first. ` + pipesHelp + ` The ticks of one recording keep their numbers; numbers
+that the recording does not hold stay not asked, withheld or gone. Several files are combined as by
+"tickfeed merge": recordings of one session and its successors are joined, and keep their numbers; others
+are merged by time under new numbers, and the state that each recording begins with is published when
+that recording begins. Each tick is published at its original time or later, never earlier: its market time,
 which is the latest event time so far, or with --clock publish its publish time; --speed sets the pace.
 No tick is dropped at any speed.
 
@@ -108,7 +108,7 @@ Exit codes: 0 done; 3 the recording is damaged, or holds nothing to play; 130 Ct
 		f.BoolVar(&o.paused, "paused", false, "start paused")
 		countVar(f, &o.waitFor, "wait-subscribers", 0, "start when `N` subscribers are connected")
 		f.StringVar(&o.startAt, "start-at", "", "start at this `TIME` of the clock, such as 14:30:00 (today, or tomorrow if it has passed) or RFC 3339")
-		f.BoolVar(&o.exitAtEnd, "exit-at-end", false, "exit at the end, once a subscriber has connected and all have everything, including those that are moving from one session to the next")
+		f.BoolVar(&o.exitAtEnd, "exit-at-end", false, "exit at the end, once a subscriber has connected (with --wait-subscribers: N of them) and every subscriber, also one on its way from one session to the next, has everything")
 	})
 	group(cmd, "Service", func(f *pflag.FlagSet) {
 		o.define(f, "; subscribers that lag further behind are served from a temporary file", ", if standard error is not a terminal")
@@ -199,7 +199,6 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 		return err
 	}
 	p.warnOfSecrets(o.tls.key, o.tokenFile, o.http.tokenFile)
-	o.http.admits = credentials != "" || o.tls.clientCA != ""
 	ctx := cmd.Context()
 	recordings, err := p.openRecordings(ctx, paths, &o.importOptions)
 	if err != nil {
@@ -229,7 +228,7 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 	s.announcer = announcer{p.logger(zerolog.InfoLevel), p.consoleLog()}
 	cfg.Logger = s.log
 	source := "replay of " + strings.Join(s.names, " ")
-	if s.listeners, s.web, err = listenAll(ctx, o.listen, &o.http); err != nil {
+	if s.listeners, s.web, err = listenAll(ctx, o.listen, &o.http, credentials != "" || o.tls.clientCA != ""); err != nil {
 		return err
 	}
 	s.stage, err = replay.NewStage(publisher.Config{
@@ -319,10 +318,10 @@ func (s *replaying) run(ctx context.Context, keys <-chan keystroke) error {
 		if err := s.player.Run(running); err != nil {
 			return err
 		}
-		return s.leave(running)
+		return s.endAfterAll(running)
 	})
 	group.Go(func() error { return s.tell(running) })
-	group.Go(func() error { return s.barrier(running) })
+	group.Go(func() error { return s.startWithSubscribers(running) })
 	group.Go(func() error { return s.warnOfNobody(running) })
 	if keys != nil {
 		group.Go(func() error { return s.obey(running, keys) })
@@ -334,8 +333,8 @@ func (s *replaying) run(ctx context.Context, keys <-chan keystroke) error {
 	return err
 }
 
-// leave waits until the wanted subscribers have connected and all have everything, and then ends the replay.
-func (s *replaying) leave(ctx context.Context) error {
+// endAfterAll waits until the wanted subscribers have connected and all have everything, and then ends the replay.
+func (s *replaying) endAfterAll(ctx context.Context) error {
 	s.say("end of the recording", "end of the recording; exiting once all subscribers have everything")
 	want := uint64(max(1, s.o.waitFor))
 	if err := s.await(ctx, func() bool { return s.stage.Joined() >= want }); err != nil {
@@ -362,8 +361,8 @@ func (s *replaying) await(ctx context.Context, holds func() bool) error {
 	return nil
 }
 
-// barrier starts the replay once --wait-subscribers are connected.
-func (s *replaying) barrier(ctx context.Context) error {
+// startWithSubscribers starts the replay once as many subscribers as --wait-subscribers says are connected.
+func (s *replaying) startWithSubscribers(ctx context.Context) error {
 	if s.o.waitFor == 0 || s.o.paused {
 		return nil
 	}

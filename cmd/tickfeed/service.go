@@ -11,14 +11,20 @@ import (
 	"tickfeed/publisher"
 )
 
-// A command that serves subscribers is put together as program.publish does it:
+// To add a command that serves subscribers, follow program.lab (lab.go), the shortest example, and for a command with a publisher
+// program.publish (publish.go):
 //
-//   - serviceOptions.define and check are its flags, serveTLS.config makes a *tls.Config of the files of certificates, which
-//     are read at each connection, and httpOptions.listen opens the listener of --http.
-//   - The *tls.Config goes to publisher.Config.TLS, never to tls.NewListener: the publisher writes to the sockets of its
-//     connections directly, which a *tls.Conn that it did not make itself would hide.
+//   - Register the command in main.go. If it writes files with ticks or positions, name it in the call of fileModeFlag there.
+//   - serviceOptions.define and check are its flags. httpOptions.define and check are those of --http; set httpOptions.tls to the
+//     certificates of the command, or leave it nil for no HTTPS. Name the paths that it serves in httpTopic (topics.go).
+//   - serveTLS.config, with certs.Protocol, makes a *tls.Config of the files of certificates, which are read at each connection.
+//     It goes to publisher.Config.TLS, never to tls.NewListener: the publisher writes to the sockets of its connections directly,
+//     which a *tls.Conn that it did not make itself would hide.
+//   - warnOfSecrets warns of files with keys and tokens that others can read.
+//   - listenAll opens the listeners, that of --http too. Call it before publisher.New, which counts the open file descriptors.
 //   - An ops.Site says what the command shows over HTTP. serveBeside serves it until the stop that it returns is called.
-//   - publisher.Serve owns each listener of subscribers, and returns when the command's context ends.
+//   - (*Publisher).Serve owns each listener of subscribers, and returns when the command's context ends.
+//   - Add its site to both sets of sites for tests: sites_test.go here and in cmd/ops. Their tests check every site.
 
 // serviceOptions are the flags of the commands that serve subscribers: publish and replay.
 type serviceOptions struct {

@@ -52,9 +52,9 @@ func TestTallyCountsLatencies(t *testing.T) {
 	near(14*time.Millisecond, tally.event.max())
 }
 
-// A latency that is none is counted for what it is: times ahead of this clock, event times of another day's market or none at
-// all, ticks from before the line was live, and those of a replay.
-func TestTallySetsApart(t *testing.T) {
+// Ticks without a usable latency are counted by reason: times ahead of this clock, event times of another day, no event time,
+// ticks from before the line was live, and ticks of a replay.
+func TestTallyCountsTicksWithoutLatency(t *testing.T) {
 	const second = int64(time.Second)
 	tally := newTally()
 	tally.count(timedBatch([]int64{noon, noon - second, 0, noon - 61*second, noon + 61*second, math.MinInt64, math.MaxInt64, noon + 60*second}), noon-second, timedLive)
@@ -77,8 +77,8 @@ func TestTallySetsApart(t *testing.T) {
 	assert.InEpsilon(t, int64(greatestLatency), int64(tally.publish.max()), 0.002, "the greatest there is")
 }
 
-// A meter returns each count once, even while other goroutines count.
-func TestMeterIsTakenOnce(t *testing.T) {
+// take returns each count once, even while other goroutines count.
+func TestMeterTakeReturnsEachCountOnce(t *testing.T) {
 	m, sum := newMeter(), newTally()
 	const lines, batches = 3, 1000
 	var counting sync.WaitGroup
@@ -101,7 +101,7 @@ func TestMeterIsTakenOnce(t *testing.T) {
 	assert.EqualValues(t, lines*batches, sum.foreign)
 }
 
-// To count costs no memory.
+// A meter counts without allocating memory.
 func TestMeterAllocatesNothing(t *testing.T) {
 	m, b := newMeter(), timedBatch([]int64{noon, noon - 1000, noon - 2000}, []int64{noon + 1, noon})
 	assert.Zero(t, testing.AllocsPerRun(100, func() { m.count(b, noon+5000, timedLive) }))
@@ -147,7 +147,7 @@ func TestHgrmIsReadByThePlotter(t *testing.T) {
 	assert.InEpsilon(t, 500, values["0.500000"], 0.005)
 	assert.InEpsilon(t, 900, values["0.900000"], 0.005)
 	assert.InEpsilon(t, 1000, values["1.000000"], 0.005)
-	assert.Contains(t, string(hgrm(&l, "publish")), "#[Latency from publish time in microseconds; 1 ticks before that time count as 0]\n")
+	assert.Contains(t, string(hgrm(&l, "publish")), "#[Latency from publish time in microseconds; counted as 0: 1 tick before that time]\n")
 	empty := newLatency()
 	assert.Contains(t, string(hgrm(&empty, "event")), "Total count    =            0]")
 }

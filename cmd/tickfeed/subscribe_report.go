@@ -291,6 +291,6 @@ const hgrmTicks = 5
 func hgrm(l *latency, from string) []byte {
 	var b bytes.Buffer
 	_, _ = l.values.PercentilesPrint(&b, hgrmTicks, float64(time.Microsecond)) // writes to a buffer do not fail
-	fmt.Fprintf(&b, "#[Latency from %s time in microseconds; %d ticks before that time count as 0]\n", from, l.early)
+	fmt.Fprintf(&b, "#[Latency from %s time in microseconds; counted as 0: %s before that time]\n", from, plural(int(l.early), "tick"))
 	return b.Bytes()
 }

@@ -23,13 +23,13 @@ type admission struct {
 	users *users.File // nil for none
 }
 
-// admission returns the admission of the flags. Changes of the file of --users are logged.
+// admission returns the admission that the flags ask for. It logs when a changed file of --users comes into force or has a mistake.
 func (o *publishOptions) admission(ctx context.Context, log zerolog.Logger) (a admission, err error) {
 	if a.token, err = token(ctx, o.tokenFile); err != nil || o.users == "" {
 		return a, err
 	}
 	if a.token != "" {
-		return a, usage("--users and the one token of --token-file or TICKFEED_TOKEN exclude each other: remove that one")
+		return a, usage("--users and the one token of --token-file or TICKFEED_TOKEN exclude each other: leave out one of them")
 	}
 	file, err := users.Open(o.users, func(err error) {
 		if err != nil {
@@ -59,8 +59,13 @@ func (a admission) authorize() func(publisher.Login) (*publisher.Permission, err
 	return a.users.Authorize
 }
 
-// admits reports whether clients need credentials.
-func (a admission) admits() bool { return a.token != "" || a.users != nil }
+// needsCredentials reports whether clients need credentials.
+func (a admission) needsCredentials() bool { return a.token != "" || a.users != nil }
+
+// needsCredentials reports whether clients need credentials of who, or a certificate.
+func (o *publishOptions) needsCredentials(who admission) bool {
+	return who.needsCredentials() || o.tls.clientCA != ""
+}
 
 // String describes a for people.
 func (a admission) String() string {
@@ -130,11 +135,12 @@ func (p *program) userAddCommand() *cobra.Command {
 user's new token. It is printed once: the file has only its SHA-256. With --san the user has no token,
 and is known by the one name in the certificate that the client shows (publish --tls-client-ca).
 
-A running publisher reads the file again within two seconds. The file is a list in YAML, to be edited as
-well: a user who is removed, or has expired, or may see nothing any more of what it asked for, is
-disconnected for good, and must be started again once it is permitted again; one who may see less than before is
-sent less from then on. If the file has a mistake, the users before stay in force, and the log says why.
-Write a new file beside it and rename it, so that no half of it is read.
+The file is a list in YAML, which may also be edited. A running publisher reads a changed file within two
+seconds. It disconnects for good the subscribers of a user who is removed, has expired, or may no longer
+see anything that was asked for; such a subscriber must be started again once the user is permitted
+again. A subscriber of a user who may see less than before is sent less from then on. If the file has a
+mistake, the previous users stay in force, and the log says why. Write a new file beside the old one and
+rename it, so that the publisher never reads half of it.
 
   - name: futures-desk
     token_sha256: 2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b
@@ -158,9 +164,9 @@ Write a new file beside it and rename it, so that no half of it is read.
 		f.StringSliceVar(&e.Allow, "allow", nil, "the instruments that the user may see: `PATTERNS` such as 'AAPL,ES*@XCME' (default: all)")
 		f.StringSliceVar(&e.Deny, "deny", nil, "the `PATTERNS` of those that the user may not see (default: none)")
 		f.StringVar(&e.Depth, "depth", "", "`LEVEL` l1, without the levels of the book, or l2, everything (default: l2)")
-		f.StringVar(&e.History, "history", "", "how far back the user may ask for ticks: `TIME` such as 24h, or none (default: all)")
+		f.StringVar(&e.History, "history", "", "how old the ticks may be that the user asks for at the login: `TIME` such as 24h, or none (default: all)")
 		f.StringSliceVar(&e.Policies, "policies", nil, "the `POLICIES` for slow subscribers that the user may choose: all, latest, disconnect (default: each)")
-		f.IntVar(&e.Connections, "connections", 0, "how many connections the user may have at the same time: `N` (default: any number)")
+		f.IntVar(&e.Connections, "connections", 0, "how many connections the user may have at the same time: `N`, or 0 for any number")
 		f.StringVar(&e.Expires, "expires", "", "when the user is disconnected for good: a `TIME` such as 2027-01-31 or 2027-01-31T18:00:00Z (default: never)")
 		f.StringVar(&e.SAN, "san", "", "the exact `NAME` in the certificate of the user, who then has no token")
 		f.Lookup("connections").DefValue = "0"
@@ -173,7 +179,7 @@ func (p *program) userAdd(o *userOptions, name string) error {
 	case o.file == "":
 		return usage("user add: name the file with --users FILE")
 	case o.entry.Connections < 0:
-		return usage("--connections must be at least 1, got %d", o.entry.Connections)
+		return usage("--connections must not be negative, got %d; 0 allows any number", o.entry.Connections)
 	}
 	for _, list := range [][]string{o.entry.Allow, o.entry.Deny, o.entry.Policies} {
 		for i, word := range list { // as subscribe does with its symbols

@@ -3,26 +3,26 @@
 //
 //	client <──> [Lab: link per connection, rules of the Script] <──> publisher
 //
-// A lab that runs the publisher itself ([Publisher]) also kills, stops, suspends and restarts it.
+//	script, err := lab.Parse("faults", []byte("at seq 1000: cut rst\nat login 2: refuse busy retry 1s"))
+//	if err != nil {
+//		return err
+//	}
+//	l := &lab.Lab{
+//		Script: script,
+//		Dial: func(ctx context.Context) (net.Conn, error) {
+//			return new(net.Dialer).DialContext(ctx, "tcp", "localhost:8425")
+//		},
+//		Event: func(e lab.Event) { fmt.Println(e.Fault, e.What, e.Client, e.Seq) },
+//	}
+//	err = l.Serve(ctx, listener) // clients connect to listener
+//	for _, r := range l.Results() {
+//		fmt.Println(r.Text, r.Times)
+//	}
 //
-// A [Script] is a list of rules, one on a line, each with a trigger and a fault (see [Verbs] and [Triggers]). Parse reads
+// A [Script] is a list of rules, one on a line, each with a trigger and a fault (see [Triggers] and [Verbs]). [Parse] reads
 // it. A rule with a trigger by number, login or chance does the same to the same ticks each time, given the same script,
-// seed and session; a trigger by time does so only if the publisher does. The decisions (which rules apply to a message)
-// are plain functions; links own the sockets.
+// seed and session; a trigger by time does so only if the publisher does. A lab that runs the publisher itself (see [Publisher])
+// also kills, stops, suspends and restarts it.
 //
-// # Where each fault is made
-//
-// The class of a fault, in the table of script.go, is what it happens to:
-//
-//	ofConnections  down.go, link.do; what lasts is a field of link, which link.go and stream.go look at
-//	ofPackets      stream.go, which splits, flips and forges with packets.go
-//	ofSnapshots    down.go, link.control; past.go asks the publisher for an old snapshot
-//	ofLogins       link.go, Lab.serve; past.go for expire
-//	ofDials        lab.go, Lab.Serve
-//	ofSessions     sessions.go
-//	ofPublisher    publisher.go, by the methods of Publisher
-//
-// To add a fault, add its Verb and its line in the table (script.go), let parseFault read what follows its words if it has
-// arguments, and make it in the file of its class. TestEveryFaultHappensAndIsSurvived and TestEveryExampleIsARule run the
-// example of each line; Parse and the help of the commands take it from the table, and README.md counts the faults.
+// inside.go shows where each fault is made, and how to add one.
 package lab

@@ -270,6 +270,7 @@ func (k *link) do(i int, seq uint64, next []byte) error {
 	}
 	k.mu.Unlock()
 	switch f.Verb {
+	case Stall, HalfOpen, IgnorePulses: // done above, with the lock
 	case Cut:
 		return k.cut(f.How, next)
 	case Slow:
@@ -307,6 +308,8 @@ func (k *link) do(i int, seq uint64, next []byte) error {
 	case Garbage:
 		k.breaks(i)
 		return k.write([]byte{0xc1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+	default:
+		panic(unmade(f.Verb))
 	}
 	return nil
 }

@@ -220,10 +220,13 @@ func (l *Lab) inject(hits []int) {
 			until := time.Now().Add(f.For)
 			l.rules.because(i, "no client connected while it lasted")
 			l.mu.Lock()
-			if f.Verb == RefuseDials { // counts when it meets a connection
+			switch f.Verb { // counts when it meets a connection
+			case RefuseDials:
 				l.refused, l.refuser = until, i
-			} else {
+			case HangDials:
 				l.hung, l.hanger = until, i
+			default:
+				panic(unmade(f.Verb))
 			}
 			l.mu.Unlock()
 			continue
@@ -249,6 +252,11 @@ func (l *Lab) inject(hits []int) {
 			l.mu.Unlock()
 		}
 	}
+}
+
+// unmade returns the text of a panic: no code makes fault v where faults of its class are made.
+func unmade(v Verb) string {
+	return fmt.Sprintf("lab: internal error: %q has no code that makes it; see inside.go", Verbs[v].Word)
 }
 
 // Check returns a *ScriptError for the first rule that can do nothing here, because there is no Publisher, or not of the

@@ -10,7 +10,7 @@ import (
 // A Publisher is a publisher that a lab ends, suspends and starts again. The lab calls one method at a time, and Start only
 // after Kill or Stop. An error of a method ends the lab.
 type Publisher interface {
-	// Can returns an error, which says why, if fault f, one of the publisher, cannot happen here.
+	// Can returns an error, which says why, if f, a fault of the publisher, cannot happen here.
 	Can(f Fault) error
 	// Kill ends the publisher as kill -9 does: what it has not handed to the operating system is gone.
 	Kill() error
@@ -140,8 +140,11 @@ func (l *Lab) change(ctx context.Context, f Fault, begun func()) error {
 	switch f.Verb {
 	case Kill:
 		end = p.Kill
+	case Stop:
 	case Restart:
 		over = Journal(f.How)
+	default:
+		panic(unmade(f.Verb))
 	}
 	if err := end(); err != nil {
 		return err

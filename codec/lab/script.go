@@ -222,19 +222,20 @@ func FaultsOf(s *script.Script) *Script {
 // suits refuses a fault that cannot happen at its trigger.
 func suits(r *script.Rule) error {
 	v, w := r.Does.(Fault).Verb, r.Trigger.When
-	switch usage := Verbs[v].Word; {
+	word, example := Verbs[v].Word, Verbs[v].Example
+	switch {
 	case w == script.AtClock:
-		return fmt.Errorf("a time of day is one of the market, and %s happens to connections: write \"at 5s: %s\" or \"at seq N: %s\"", usage, usage, usage)
+		return fmt.Errorf("at a time of day only events of the market happen, and %s is a fault: write, for example, %q", word, example)
 	case v.is(ofLogins) && w != AtLogin && w != ByHand:
-		return fmt.Errorf("%s happens at a login: write \"at login N: %s\"", usage, usage)
+		return fmt.Errorf("%s happens at a login: write, for example, %q", word, example)
 	case v.is(ofSnapshots) && w != AtSnapshot && w != ByHand:
-		return fmt.Errorf("%s happens at a snapshot: write \"at snapshot N: %s\"", usage, usage)
+		return fmt.Errorf("%s happens at a snapshot: write, for example, %q", word, example)
 	case v.is(ofDials) && w != AtTime && w != EveryTime && w != ByHand:
-		return fmt.Errorf("%s happens at a time: write \"at 5s: %s 1s\"", usage, usage)
+		return fmt.Errorf("%s happens at a time: write, for example, %q", word, example)
 	case v.is(ofPublisher) && r.Who != (Who{}) && (r.Trigger.Timed() || w == ByHand):
-		return fmt.Errorf("%s happens to the publisher, and no client triggers it: leave out \"for\"", usage)
+		return fmt.Errorf("%s happens to the publisher, and no client triggers it: leave out \"for\"", word)
 	case v.is(ofPackets) && (w == AtLogin || w == AtSnapshot || w == AtEnd):
-		return fmt.Errorf("%s happens to a packet, and there is none %s", usage, script.Triggers[w].Word)
+		return fmt.Errorf("%s happens to a packet, and there is none %s", word, script.Triggers[w].Word)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -81,7 +82,7 @@ func TestParseErrors(t *testing.T) {
 		{"at seq 5: cut rst now", "bad.lab:1:19: \"now\" is too much: cut [fin|rst|inside]"},
 		{"at seq 5: stall", "bad.lab:1:16: stall must be followed by a duration such as 200ms or 5s"},
 		{"at seq 5: stall 5", "bad.lab:1:17: stall must be followed by a duration"},
-		{"at seq 5: refuse busy", "refuse happens at a login: write \"at login N: refuse\""},
+		{"at seq 5: refuse busy", "refuse happens at a login: write, for example, \"at login 2: refuse busy retry 200ms 3 times\""},
 		{"at login 1: drop", "drop happens to a packet, and there is none at login"},
 		{"at seq 5: cut snapshot", "cut snapshot happens at a snapshot"},
 		{"at seq 5: refuse dials 1s", "refuse dials happens at a time"},
@@ -117,6 +118,22 @@ func TestParseErrors(t *testing.T) {
 		require.Error(t, err, test.script)
 		assert.Contains(t, err.Error(), test.want)
 		assert.IsType(t, &ScriptError{}, err)
+	}
+}
+
+// A rule with a time of day is refused, and the rule that the error gives as an example is right.
+func TestTimeOfDayIsRefusedWithAnExample(t *testing.T) {
+	for _, f := range Verbs {
+		_, fault, ok := strings.Cut(f.Example, ": ")
+		require.True(t, ok, f.Example)
+		_, err := Parse("x", []byte("at 10:00: "+fault))
+		require.ErrorContains(t, err, f.Word+" is a fault: write, for example, ")
+		_, quoted, ok := strings.Cut(err.Error(), "for example, ")
+		require.True(t, ok)
+		example, err := strconv.Unquote(quoted)
+		require.NoError(t, err)
+		_, err = Parse("x", []byte(example))
+		require.NoError(t, err, example)
 	}
 }
 

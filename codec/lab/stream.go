@@ -173,8 +173,9 @@ func (k *link) spoil(x hit, raw []byte) []byte {
 		return flip(raw)
 	case Forge:
 		return forge(raw, k.seed)
+	default:
+		panic(unmade(f.Verb))
 	}
-	return raw
 }
 
 // breaks notes that the client must end the connection because of rule i, unless it has gone on after such a fault.

@@ -1,11 +1,21 @@
 // Package facts measures what distinguishes a market from noise: the statistics that real markets share ("stylised facts"),
 // each beside the range in which real days lie. It judges the simulated market, and describes any recording.
 //
-//	m := facts.New(0, 1)       // the ids of AAPL and MSFT
-//	m.Add(batch)               // any number of times, in order
-//	report := m.Report()
+//	m := facts.New(0, 1) // the ids of AAPL and MSFT
+//	for batch := make([]feed.Tick, 256); ; {
+//		n, err := source.Next(ctx, batch) // source is a feed.Source, such as a sim.Market
+//		m.Add(batch[:n])
+//		if err == io.EOF {
+//			break
+//		} else if err != nil {
+//			return err
+//		}
+//	}
+//	aapl := m.Report().Instruments[0]
 //	for _, row := range facts.Rows {
-//		fmt.Println(row.Name, row.Range, report.Instruments[0].Values[row.ID])
+//		if v, ok := aapl.Values[row.ID]; ok { // otherwise the row does not apply, or there are too few ticks
+//			fmt.Println(row.Name, row.Range, v)
+//		}
 //	}
 //
 // Ticks are measured as they pass: an instrument takes about 100 KiB, whatever the length of the recording. Prices are mid

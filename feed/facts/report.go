@@ -20,8 +20,8 @@ type Instrument struct {
 	Quotes, Trades, Levels uint64
 	First, Last            int64   // event times
 	Rate                   float64 // events a second
-	// Values are the values of Rows by their ids, and those that have none: a row that does not apply, or for which the
-	// recording is too short.
+	// Values has the value of each of Rows by its id, except of rows that do not apply and of rows for which the recording is
+	// too short.
 	Values map[string]float64
 	// Pictures.
 	Path       []Point // seconds since the Unix epoch, and mid price

@@ -368,7 +368,7 @@ func FuzzRecogniseHead(f *testing.F) {
 
 // The package comment and the table of formats describe each format.
 func TestEachFormatIsDescribed(t *testing.T) {
-	comment, err := os.ReadFile("files.go")
+	comment, err := os.ReadFile("formats.go")
 	require.NoError(t, err)
 	for _, f := range files.Formats() {
 		assert.Regexp(t, `(?m)^//\t`+string(f)+` {2,}`, string(comment), f)

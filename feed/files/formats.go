@@ -43,8 +43,8 @@ const (
 	LEAN      Format = "lean"
 )
 
-// dialects are all formats. A new format needs its package, a constant above, an entry here, and a line in the package
-// comment: the commands take its name, its description and its settings from here.
+// dialects are all formats. A new format needs its package, a constant above, an entry here, and a line in the
+// comment of Format: the commands take its name, its description and its settings from here.
 var dialects = []dialect{
 	{format: CSV, title: "CSV", noun: "row", settings: SettingRows | SettingHeader | SettingVenue | SettingZone | SettingNoBooks, open: openText},
 	{format: NDJSON, title: "NDJSON", noun: "row", settings: SettingRows | SettingVenue | SettingZone | SettingNoBooks, open: openText},

@@ -4,7 +4,8 @@
 // One goroutine begins sessions, appends and rotates. Any number of cursors may read at the same time: they see
 // only whole appends and never make the writer wait. Other goroutines may sync, settle and apply retention.
 //
-// [Journal] says what is durable when, and what happens if the disk fails or files disappear.
+// Set publisher.Config.Journal to use a journal; [Look] reads one without changing it. A program that writes ticks of its own to
+// a journal does what a publisher does:
 //
 //	j, err := journal.Open(journal.Config{Dir: "journal"})
 //	if err != nil {
@@ -21,6 +22,8 @@
 //	Open → Recovered → Begin → Append … Rotate → Append … → Close
 //	                        │               └→ Prepare, Settle
 //	                        └→ Cursor → Next … (for subscribers behind the log in memory)
+//
+// [Journal] says what is durable when, and what happens if the disk fails or files disappear.
 package journal
 
 import (

@@ -13,8 +13,9 @@
 //	}
 //	return replay.Serve(ctx, listener, "day.tick")
 //
-// A [Player] with a [Stage] can be paused, stepped and moved.
+// A [Player] with a [Stage] can be paused, stepped and moved: the example of [New] is such a program.
 //
-// A replay is a session of its own that names its origin and keeps the recorded numbers: see [Stage]. A tick is due at its
-// market time: see [Player].
+// A replay is a session of its own. The replay of one recording names its origin and keeps the recorded numbers, and so does one
+// of recordings that continue one another; other recordings are merged under new numbers: see [Stage]. A tick is due at its market
+// time: see [Player].
 package replay
