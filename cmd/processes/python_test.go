@@ -24,7 +24,7 @@ func python(t *testing.T, program string, args ...string) *exec.Cmd {
 	t.Helper()
 	for _, name := range []string{"/usr/bin/python3", "python3"} {
 		if exec.Command(name, "-c", "import msgpack").Run() == nil {
-			return exec.Command(name, append([]string{filepath.Join("..", "..", "..", "codec", "python", program)}, args...)...)
+			return exec.Command(name, append([]string{filepath.Join("..", "..", "codec", "python", program)}, args...)...)
 		}
 	}
 	t.Skip("no python3 with msgpack here (Debian: python3-msgpack)")

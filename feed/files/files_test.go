@@ -366,7 +366,7 @@ func FuzzRecogniseHead(f *testing.F) {
 	})
 }
 
-// The package comment and the table of formats describe each format.
+// The comment of Format and the table of formats describe each format.
 func TestEachFormatIsDescribed(t *testing.T) {
 	comment, err := os.ReadFile("formats.go")
 	require.NoError(t, err)
