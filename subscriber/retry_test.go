@@ -46,7 +46,8 @@ func TestBackoffSpreads(t *testing.T) {
 
 // The count of failures is reset after a connection whose line covered a number at or above the position, or that lived longer than
 // the window of the wait before it. If the publisher broke the protocol, the count becomes 1 if the line covered such a number, and
-// otherwise grows by 1. If the subscriber was too slow for its own policy, the count grows by 1.
+// otherwise grows by 1. If the subscriber was too slow for its own policy, the count grows by 1, unless the
+// connection lived for at least the longest wait.
 func TestBackoffReset(t *testing.T) {
 	now := time.Unix(0, 0)
 	r := newRetry([]string{"pub:1"}, 30*time.Second, rand.New(rand.NewPCG(1, 0)))

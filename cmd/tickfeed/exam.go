@@ -396,7 +396,7 @@ func (p *program) serveCases(ctx context.Context, o *examOptions, cases []*exam.
 		}
 	}}
 	err = server.Serve(ctx, ln)
-	p.notef("played %d connections, %d of them with a fault of the client", o.served, o.failed)
+	p.notef("played %s, %d with a fault of the client", plural(o.served, "connection"), o.failed)
 	switch {
 	case failed != nil:
 		return output(failed)

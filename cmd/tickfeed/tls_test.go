@@ -111,3 +111,11 @@ func TestWrongTLSFlags(t *testing.T) {
 		assert.Contains(t, cmd.err.String(), c.says, "%v", c.args)
 	}
 }
+
+// A command without certificates may leave the TLS of its HTTP server out.
+func TestHTTPWithoutTLS(t *testing.T) {
+	o := httpOptions{addr: "localhost:0"}
+	require.NoError(t, o.credentials(t.Context()))
+	assert.False(t, o.secured())
+	assert.Empty(t, o.warning())
+}
