@@ -1,10 +1,12 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"tickfeed/feed"
 	"tickfeed/feed/script"
@@ -20,6 +22,9 @@ type commands struct {
 	inForce  []*script.Rule     // those that have effects
 	listed   []*feed.Definition // by instrument; nil for those that are delisted
 	coming   []*feed.Definition // of rules that list instruments
+	now      int64              // that the market has reached, in units since the opening
+	lastDay  bool
+	over     bool // the market has ended
 }
 
 // MostRules bounds the rules of a market to which Do adds, and the events that wait for the end of an epoch.
@@ -27,12 +32,12 @@ const MostRules = 1000
 
 // Do adds a rule to the scenario. If it has no trigger (see [script.ParseVerb]), it happens once, with the next epoch of the
 // market, which is at most a quarter of a second of its time away. The error, a *script.Error or one that names MostRules, says why
-// the rule can never do anything here. Config.Commands must be set. Do may be called by any goroutine.
+// the rule can never do anything here: no instrument matches, its time is over for good, or the market has ended. Config.Commands must be set. Do may be called by any goroutine.
 func (m *Market) Do(r *script.Rule) error {
 	c := &m.commands
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := m.checkLocked(r); err != nil {
+	if err := cmp.Or(m.checkLocked(r), m.inTimeLocked(r)); err != nil {
 		return err
 	}
 	switch {
@@ -111,6 +116,7 @@ func (m *Market) idle() bool {
 	}
 	c := &m.commands
 	c.mu.Lock()
+	c.now = m.arrivals.now
 	told := c.rules != nil || c.removed != nil || c.triggers != nil
 	c.mu.Unlock()
 	m.stage.epochEnded = true
@@ -126,6 +132,7 @@ func (m *Market) idle() bool {
 func (m *Market) command() bool {
 	c := &m.commands
 	c.mu.Lock()
+	c.now, c.lastDay = m.arrivals.now, m.day == m.config.Days
 	rules, removed, triggers := c.rules, c.removed, c.triggers
 	c.rules, c.removed, c.triggers = nil, nil, nil
 	c.mu.Unlock()
@@ -269,6 +276,33 @@ func (m *Market) checkLocked(r *script.Rule) error {
 		return r.Wrong("this is not within the market's day, which is %v long from %v", m.config.DayLength, m.config.Start.Format("15:04:05"))
 	}
 	return nil
+}
+
+// inTimeLocked refuses a rule whose time is over for good.
+func (m *Market) inTimeLocked(r *script.Rule) error {
+	c := &m.commands
+	late := false
+	if when := r.Trigger.When; when == script.AtTime || when == script.AtClock && m.calendar == nil { // the days of a calendar move
+		at, _ := m.first(r)
+		late = at < c.now>>unitShift
+	}
+	reached := time.Duration(c.now >> unitShift).Truncate(time.Millisecond)
+	switch {
+	case c.over:
+		return r.Wrong("the market has ended, so nothing happens in it any more")
+	case late && r.Trigger.When == script.AtTime:
+		return r.Wrong("its time is over, and it happens once: the market is %v after the opening; add the event without a time, and it happens at once", reached)
+	case late && c.lastDay:
+		return r.Wrong("its time is over, and this is the last day: the market is %v after the opening; add the event without a time, and it happens at once", reached)
+	}
+	return nil
+}
+
+// end notes that the market has ended.
+func (c *commands) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = true
 }
 
 // symbols returns the symbols of the instruments.

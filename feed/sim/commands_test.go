@@ -262,3 +262,19 @@ func day(t *testing.T, c Config, most, batch int) (got [2]any) {
 	ticks = ticks[:min(len(ticks), most)]
 	return [2]any{hash(ticks), len(ticks)}
 }
+
+// A market that has ended refuses all rules.
+func TestDoRefusesAllAfterTheEnd(t *testing.T) {
+	t.Parallel()
+	x := command(t, Config{Instruments: 2, Rate: 1, DayLength: time.Minute, Days: 1})
+	batch := make([]feed.Tick, 256)
+	var err error
+	for err == nil {
+		_, err = x.m.Next(t.Context(), batch)
+	}
+	require.ErrorIs(t, err, io.EOF)
+	for _, text := range []string{"halt AAPL", "on storm: calm", "every 10s: calm"} {
+		_, err := x.do(text)
+		assert.ErrorContains(t, err, "the market has ended, so nothing happens in it any more", text)
+	}
+}

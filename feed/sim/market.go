@@ -226,6 +226,7 @@ func (m *Market) Next(_ context.Context, batch []feed.Tick) (int, error) {
 	began := m.arrivals.now
 	for n < len(batch) {
 		if m.phase == ended {
+			m.commands.end()
 			return n, io.EOF
 		}
 		began = min(began, m.arrivals.now) // a day may have begun
