@@ -204,19 +204,16 @@ func (p *program) export(ctx context.Context, o *exportOptions, paths []string) 
 		return err
 	case err != nil:
 		return err
-	case len(filter.missing) > 0:
-		err = filter.check(p)
-	}
-	switch {
-	case err != nil:
-		return err
 	case e.sum.Ticks == 0 && e.match != nil:
-		return wrong("%s: there is nothing of %s in that part%s; inspect shows what there is", namesOf(paths), strings.Join(o.symbols, ", "), spanOf(e.all[0], e.clock, e.from, e.to))
+		return wrong("%s: there is nothing of %s in that part%s; inspect shows what there is%s", namesOf(paths), strings.Join(o.symbols, ", "), spanOf(e.all[0], e.clock, e.from, e.to), filter.meant())
 	case e.sum.Ticks == 0 && bounded && e.sum.leftOut == [feed.MaxKind + 1]uint64{}:
 		return wrong("%s: there is nothing in that part%s; inspect shows what there is", namesOf(paths), spanOf(e.all[0], e.clock, e.from, e.to))
 	}
 	if err := out.Commit(); err != nil {
 		return err
+	}
+	if typo := filter.typo(); typo != "" {
+		p.notef("%s", typo)
 	}
 	return e.report(o.json)
 }

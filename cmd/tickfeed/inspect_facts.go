@@ -15,6 +15,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"tickfeed/codec"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/feed/facts"
@@ -26,6 +27,8 @@ type measuredFile struct {
 	title  string
 	report *facts.Report
 	others int // instruments that were not measured
+
+	simulated bool
 }
 
 // measureFacts reads f twice: once to find its busiest instruments, and once to measure them.
@@ -39,7 +42,7 @@ func (p *program) measureFacts(ctx context.Context, o *inspectOptions, f *openRe
 	if err := names.each(ctx, f, o.filter, read, m.Add, func(id feed.InstrumentID, d *feed.Definition) { m.Define(id, *d) }); err != nil {
 		return nil, err
 	}
-	return &measuredFile{f.title(), m.Report(), n - len(chosen)}, nil
+	return &measuredFile{f.title(), m.Report(), n - len(chosen), names.simulated}, nil
 }
 
 // busiestOf returns the stable ids of the most instruments with the most ticks, and the number of all instruments.
@@ -68,6 +71,8 @@ type stableIDs struct {
 	byName  map[string]feed.InstrumentID
 	byID    feed.Table[feed.InstrumentID] // one more than the stable id; 0 if it is not known
 	session feed.SessionID
+
+	simulated bool // the last session is of a simulated market
 }
 
 // each calls visit with the ticks of f that filter wants, with stable ids, and define before the first tick of each
@@ -90,6 +95,7 @@ func (s *stableIDs) each(ctx context.Context, f *openRecording, filter *fileFilt
 			return err
 		}
 		read.Store(r.Offset())
+		s.simulated = r.Header().Mode == codec.ModeSimulation
 		if part.Session != s.session || part.Ticks[0].Kind == feed.KindDefinition {
 			s.session, s.byID = part.Session, feed.Table[feed.InstrumentID]{}
 		}
@@ -142,8 +148,8 @@ func factsText(out *lines, m *measuredFile) {
 		return fmt.Sprintf("%-3s %s%*s ", id, name, factsNames-5-utf8.RuneCountInString(name), within)
 	}
 	head := row("", "statistic", "range")
-	for _, in := range all[:shown] {
-		head += fmt.Sprintf("%*.*s", factsValues, factsValues-1, oneLine(in.Definition.Symbol))
+	for i := range all[:shown] {
+		head += fmt.Sprintf("%*s", factsValues, columnTitle(oneLine(m.report.Title(i)), factsValues-1))
 	}
 	out.paintf(dim, "", "%s%*s\n", head, factsValues, "median")
 	outside, judged, flat := 0, 0, false
@@ -173,7 +179,11 @@ func factsText(out *lines, m *measuredFile) {
 	}
 	out.printf("%d of %d medians lie in the range of real markets; * marks a value outside of it.\n", judged-outside, judged)
 	if flat {
-		out.printf("Rows 13 look for the shape of a trading day; a simulated market has it with --day-shape u.\n")
+		how := ""
+		if m.simulated {
+			how = "; a simulated market has it with --day-shape u"
+		}
+		out.printf("Rows 13 look for the shape of a trading day, busy at the open and at the close%s.\n", how)
 	}
 	for k := range all[:min(len(all), factsCharts)] {
 		in := &all[k]
@@ -184,6 +194,19 @@ func factsText(out *lines, m *measuredFile) {
 			}
 		}
 	}
+}
+
+// columnTitle shortens title to width columns. Of SYMBOL@VENUE the symbol is shortened, because the venue is what differs.
+func columnTitle(title string, width int) string {
+	runes := []rune(title)
+	if len(runes) <= width {
+		return title
+	}
+	if symbol, venue, ok := strings.Cut(title, "@"); ok {
+		keep := max(width-1-utf8.RuneCountInString(venue), 1)
+		runes = []rune(string([]rune(symbol)[:min(keep, utf8.RuneCountInString(symbol))]) + "@" + venue)
+	}
+	return string(runes[:min(len(runes), width)])
 }
 
 // wholeText prints the load of the whole feed.

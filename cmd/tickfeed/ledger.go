@@ -29,6 +29,7 @@ type diffOptions struct {
 	symbols  []string
 	kinds    []string
 	byNumber bool
+	anyTimes bool
 	common   bool
 	show     uint64
 	json     bool
@@ -84,7 +85,8 @@ be read.`,
   tickfeed ledger diff journal ledger.json
   tickfeed ledger diff monday.tick.zst monday-backup.tick --common
   tickfeed ledger diff journal client.ndjson --symbols 'AAPL,ES*' --show 20
-  tickfeed ledger diff day.tick replayed.ndjson --by-number`,
+  tickfeed ledger diff day.tick replayed.ndjson --by-number
+  tickfeed ledger diff run1 run2 --by-number --any-publish-time`,
 		Args: wantArgs(2, 2, "name of two files or journals"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.in.flags = cmd.Flags()
@@ -96,6 +98,7 @@ be read.`,
 		f.StringSliceVar(&o.kinds, "kinds", nil, "only ticks of these `KINDS`, as subscribe has them; not with a ledger")
 		f.BoolVar(&o.common, "common", false, "ignore ticks of one party before the first or after the last number of the other one")
 		f.BoolVar(&o.byNumber, "by-number", false, "compare numbers whatever their session is: a replay is a session of its own, with the numbers of its recording")
+		f.BoolVar(&o.anyTimes, "any-publish-time", false, "ignore publish times: two runs of publish with one seed differ in nothing else (add --by-number)")
 	})
 	group(cmd, "Output", func(f *pflag.FlagSet) {
 		countVar(f, &o.show, "show", 5, "show the first `N` differing ticks")
@@ -108,7 +111,7 @@ be read.`,
 const maxShow = 100_000
 
 func (p *program) ledgerDiff(ctx context.Context, o *diffOptions, args []string) error {
-	cfg := compare.Config{ByNumber: o.byNumber, Common: o.common, Show: int(min(o.show, maxShow))}
+	cfg := compare.Config{ByNumber: o.byNumber, AnyPublish: o.anyTimes, Common: o.common, Show: int(min(o.show, maxShow))}
 	filter, err := fileSymbols(o.symbols)
 	if err != nil {
 		return err
@@ -473,7 +476,7 @@ func verdict(r *compare.Result) string {
 	}
 	switch {
 	case !r.Related():
-		return "they differ: they have no session in common; for a replay and its recording, --by-number compares the numbers alone"
+		return "they differ: they have no session in common; for a replay and its recording, add --by-number; for two runs with the same seed, --by-number --any-publish-time"
 	case r.Differs():
 		return "they differ"
 	case !r.Compared():

@@ -17,6 +17,8 @@ type Config struct {
 	Want func(*Entry) bool
 	// ByNumber compares numbers whatever their session is, as for a replay and its recording.
 	ByNumber bool
+	// AnyPublish leaves publish times out of the comparison, as for two runs of a simulation.
+	AnyPublish bool
 	// Common makes no difference of what only one party has before the first or after the last entry of the other one.
 	Common bool
 	// Show is how many of the differing ticks First lists.
@@ -206,6 +208,7 @@ func Compare(ctx context.Context, a, b Party, cfg Config) (*Result, error) {
 		o.facts.explain(outlines[1-i].facts.Firsts)
 		c.merged = c.merged || o.skips || slices.ContainsFunc(o.facts.runs, func(r run) bool { return r.holes > 0 })
 	}
+	c.merged = c.merged || cfg.AnyPublish
 	ranks := rank(outlines[0].sessions, outlines[1].sessions)
 	for i, p := range [2]Party{a, b} {
 		s, err := c.side(p, outlines[i], ranks)
@@ -261,7 +264,7 @@ type comparer struct {
 	sessions    map[feed.SessionID]*SessionResult
 	instruments map[string]*InstrumentResult
 	read        uint64
-	merged      bool // a party has a filtered line, where a tick may have a later publish time: they are not compared
+	merged      bool // publish times are not compared: cfg says so, or a party has a filtered line, where a tick may have a later one
 }
 
 // A side is one party while it is compared.

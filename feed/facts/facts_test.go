@@ -298,3 +298,19 @@ func TestAddAllocatesNothing(t *testing.T) {
 		m.Add(ticks)
 	}))
 }
+
+// Where most events have the time of the one before, row 10b has no value: nothing can be divided by a median of 0. Instruments of
+// one symbol are told apart by their venues.
+func TestNoMedianTimeAndTitles(t *testing.T) {
+	in := newInstrument()
+	for i := range 3 * leastEvents {
+		in.event(int64(i/3) * second)
+	}
+	assert.True(t, math.IsNaN(in.value("10b")))
+	for i := range 9 * leastEvents {
+		in.event(int64(i+leastEvents) * second)
+	}
+	assert.InDelta(t, 1, in.value("10b"), 0.2)
+	r := &Report{Instruments: []Instrument{{Definition: feed.Definition{Symbol: "X", Venue: "N"}}, {Definition: feed.Definition{Symbol: "X", Venue: "P"}}, {Definition: feed.Definition{Symbol: "Y", Venue: "P"}}}}
+	assert.Equal(t, []string{"X@N", "X@P", "Y"}, []string{r.Title(0), r.Title(1), r.Title(2)})
+}

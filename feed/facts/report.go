@@ -56,6 +56,17 @@ func (in *Instrument) Pictures() map[string][]Point {
 	}
 }
 
+// Title returns the symbol of instrument i, with its venue if another instrument has the symbol too.
+func (r *Report) Title(i int) string {
+	d := &r.Instruments[i].Definition
+	for k := range r.Instruments {
+		if o := &r.Instruments[k].Definition; k != i && o.Symbol == d.Symbol {
+			return d.Name()
+		}
+	}
+	return d.Symbol
+}
+
 // Holds reports whether the value of a row lies in its range; ok is false if the instrument has no value.
 func (in *Instrument) Holds(r *Row) (holds, ok bool) {
 	v, ok := in.Values[r.ID]
@@ -176,7 +187,8 @@ func (in *instrument) value(id string) float64 {
 	case "10a":
 		return when(in.gap.n >= leastEvents, math.Sqrt(in.gap.variance())/in.gap.mean())
 	case "10b":
-		return when(in.gap.n >= leastEvents, in.gaps.quantile(0.99)/max(in.gaps.quantile(0.5), 1))
+		half := in.gaps.quantile(0.5) // no time where most events have the time of the one before
+		return when(in.gap.n >= leastEvents && half >= 1, in.gaps.quantile(0.99)/half)
 	case "11a":
 		return when(in.live >= leastSeconds, in.windows[0].fano(ns))
 	case "11b":

@@ -58,7 +58,9 @@ var inf = math.Inf(1)
 
 const (
 	cont    = "Cont 2001; arXiv 1912.04941"
-	ownData = "own data"
+	ownData = "our measurement of AMZN and GOOG on one day"
+	shape   = "common finding: busy at the open and the close"
+	sizes   = "common finding: sizes with heavy tails"
 )
 
 // Rows are the statistics of one instrument. Row 19, the distance of two recordings, is [Distance].
@@ -95,11 +97,11 @@ var Rows = []Row{
 	{"11a", "variance / mean of counts in 0.1 s", Range{7, 20}, "arXiv 1403.5227", Quiet},
 	{"11b", "variance / mean of counts in 1 s", Range{12, 30}, "arXiv 1403.5227", Quiet},
 	{"12", "busiest second / mean second", Range{40, 200}, ownData, All},
-	{"13a", "events, first half hour / midday", Range{1.2, 4.5}, "U shape", All},
-	{"13b", "events, last half hour / midday", Range{1.5, 4}, "U shape", All},
-	{"14", "log spread with log volatility, 5 min", Range{0.4, inf}, "U shape", All},
-	{"15a", "trade size, p99 / median", Range{4, 16}, "literature", All},
-	{"15b", "trade size, tail index", Range{1.3, 3}, "literature", All},
+	{"13a", "events, first half hour / midday", Range{1.2, 4.5}, shape, All},
+	{"13b", "events, last half hour / midday", Range{1.5, 4}, shape, All},
+	{"14", "log spread with log volatility, 5 min", Range{0.4, inf}, shape, All},
+	{"15a", "trade size, p99 / median", Range{4, 16}, sizes, All},
+	{"15b", "trade size, tail index", Range{1.3, 3}, sizes, All},
 	{"15c", "trade size, share of round lots", Range{0.3, 0.45}, ownData, Equities},
 	{"16", "correlation at 1 s / at 60 s (Epps)", Range{-inf, 0.6}, "Epps 1979", All},
 	{"17", "share of 1 s returns that are 0", Range{0.6, 0.8}, ownData, Quiet},

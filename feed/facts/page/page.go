@@ -54,14 +54,22 @@ func newCell(row facts.Row, v float64, ok bool) cell {
 	case !ok:
 		return cell{"–", "none"}
 	case row.Range.Holds(v):
-		return cell{number(v), "in"}
+		return cell{cellNumber(v), "in"}
 	}
-	return cell{number(v), "out"}
+	return cell{cellNumber(v), "out"}
 }
 
 func cellOf(in facts.Instrument, row facts.Row) cell {
 	v, ok := in.Values[row.ID]
 	return newCell(row, v, ok)
+}
+
+// cellNumber formats v as the terminal shows it: with two decimals below 10.
+func cellNumber(v float64) string {
+	if math.Abs(v) < 10 {
+		return strconv.FormatFloat(v, 'f', 2, 64)
+	}
+	return number(math.Round(v))
 }
 
 // number formats v with three significant digits.
@@ -91,8 +99,12 @@ func plots(in facts.Instrument) []template.HTML {
 		first = in.Path[0].X
 	}
 	size := math.Pow(10, float64(in.SizeUnit))
+	unit, seconds := "hours", 3600.0
+	if n := len(in.Path); n > 0 && in.Path[n-1].X-first < 2*3600 {
+		unit, seconds = "minutes", 60
+	}
 	all := []plot{
-		{Title: "Price path", X: "hours", Points: scaled(in.Path, func(x float64) float64 { return (x - first) / 3600 })},
+		{Title: "Price path", X: unit, Points: scaled(in.Path, func(x float64) float64 { return (x - first) / seconds })},
 		{Title: "Events in the day", X: "hours since the opening", Y: "a second", Points: scaled(in.Shape, hours), Zero: true},
 		{Title: "Volatility in the day", X: "hours since the opening", Y: "of 10 s returns", Points: scaled(in.Volatility, hours), Zero: true},
 		{Title: "Returns over 10 s", X: "standard deviations", Y: "density", Points: positive(in.Returns), LogY: true, Normal: true},

@@ -33,7 +33,7 @@ func TestPageIsOneFileWithoutScripts(t *testing.T) {
 	assert.NotContains(t, html, "NaN")
 	assert.NotRegexp(t, `<script|<link|src=|url\(|https?:`, html)
 	assert.Contains(t, html, `<td class="in">10</td>`)
-	assert.Contains(t, html, `<td class="out">9</td>`)
+	assert.Contains(t, html, `<td class="out">9.00</td>`)
 	assert.Contains(t, html, "mean 0.25")
 	assert.Contains(t, html, "Whole feed: 1000 ticks, 2 a second; busiest second 30 (15 × the mean), busiest 0.1 s 20; variance / mean of counts 7.5 in 1 s, 3.25 in 0.1 s")
 	plots := regexp.MustCompile(`(?s)<svg.*?</svg>`).FindAllString(html, -1)
