@@ -78,7 +78,8 @@ type client struct {
 	login  *Login // nil without Config.Authorize
 	narrow bool   // the publisher may narrow the line unasked: see codec.FeatureNarrow
 	filter codec.Filter
-	back   bool // the hello had a position: the client has been connected before
+	asked  uint64 // the position in the hello
+	back   bool   // the hello had a position: the client has been connected before
 }
 
 // A progress is how far the line was sent and confirmed. Its fields are safe for concurrent use.
@@ -105,7 +106,7 @@ func (x *progress) connProgress() ConnProgress {
 func newConn(p *Publisher, nc net.Conn, r *codec.Reader, h *codec.Hello) *conn {
 	c := &conn{
 		p: p, nc: nc, in: receiver{raw: rawConn(nc), messages: r},
-		client: client{name: h.Client, filter: h.Filter, back: len(h.Position.Lineage) > 0},
+		client: client{name: h.Client, filter: h.Filter, asked: h.Position.Next, back: len(h.Position.Lineage) > 0},
 		slow:   lagLimit{policy: h.Slow, maxLag: cmp.Or(h.MaxLag, p.cfg.MaxLag)},
 		line:   line{p: p, filter: h.Filter, grant: grant{filter: h.Filter}, until: h.Until},
 	}

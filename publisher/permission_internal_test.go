@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -116,4 +117,16 @@ func TestSameView(t *testing.T) {
 	assert.Empty(t, d.view())
 	assert.True(t, a.sees(&feed.Definition{Symbol: "A"}))
 	assert.False(t, a.sees(&feed.Definition{Symbol: "C"}))
+}
+
+// A client that is lost before its line begins is listed at the position that it asked for.
+func TestClientLostBeforeItsLineBegins(t *testing.T) {
+	p := &Publisher{}
+	near, far := net.Pipe()
+	defer far.Close()
+	defer near.Close()
+	c := newConn(p, near, nil, &codec.Hello{Position: codec.Position{Next: 70}})
+	assert.Equal(t, uint64(70), c.stats().Told)
+	c.progress.tell(90, 90)
+	assert.Equal(t, uint64(90), c.stats().Told)
 }

@@ -221,7 +221,11 @@ func (p *Publisher) remove(c *conn) {
 	}
 	p.serving.parking.remove(c)
 	p.serving.roster.remove(c, next)
-	p.serving.tallies.departed(c.reason).line(c.nc).Str("client", cutText(c.client.name)).Uint64("next", c.progress.told.Load()).Uint64("confirmed", c.progress.confirmed.Load()).
+	e := p.serving.tallies.departed(c.reason).line(c.nc).Str("client", cutText(c.client.name))
+	if c.client.user != "" {
+		e = e.Str("user", cutText(c.client.user))
+	}
+	e.Uint64("next", c.progress.told.Load()).Uint64("confirmed", c.progress.confirmed.Load()).
 		AnErr("reason", c.reason).Msg("subscriber left")
 }
 

@@ -232,9 +232,13 @@ func Without(conns, others []ConnStats) (left []ConnStats) {
 }
 
 func (c *conn) stats() ConnStats {
-	return ConnStats{
+	s := ConnStats{
 		Number: c.client.number, Remote: c.nc.RemoteAddr().String(), Client: c.client.name, User: c.client.user, Since: c.client.since, Filter: c.client.filter,
 		Start: c.progress.position, ConnProgress: c.progress.connProgress(), Confirmed: c.progress.confirmed.Load(),
 		RoundTrip: time.Duration(c.progress.roundTrip.Load()), Slow: c.slow.policy, MaxLag: c.slow.maxLag, Sent: c.out.bytes.Load(),
 	}
+	if s.Told == 0 { // the line has not begun
+		s.Told, s.Passed = c.client.asked, c.client.asked
+	}
+	return s
 }

@@ -161,6 +161,9 @@ func (p *Publisher) Routes() []Route {
 			if err != nil {
 				return nil, err
 			}
+			if q.Connection == 0 {
+				return nil, BadRequest("want the body {\"connection\": N}, with the number of a connection; /connz lists them")
+			}
 			var pub *publisher.Publisher
 			if pub = p.Get(); pub == nil || !pub.Kick(q.Connection) {
 				return nil, &Error{http.StatusNotFound, fmt.Errorf("there is no connection %d; /connz lists them", q.Connection)}

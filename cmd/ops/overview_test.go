@@ -38,6 +38,16 @@ func TestOverviewAndKick(t *testing.T) {
 
 	number := w.view.Conns()[0].Number
 	assert.Equal(t, 404, w.ask("publish", "POST", "/kick", `{"connection": 99}`, json...).StatusCode)
+	for body, want := range map[string]string{
+		``:                    `want the body {"connection": N}, with the number of a connection; /connz lists them`,
+		`{"connection": "x"}`: `the body: connection cannot be a string`,
+	} {
+		r := w.ask("publish", "POST", "/kick?format=text", body, json...)
+		b, err := io.ReadAll(r.Body)
+		require.NoError(t, err)
+		assert.Equal(t, 400, r.StatusCode)
+		assert.Equal(t, want+"\n", string(b))
+	}
 	r := w.ask("publish", "POST", "/kick?format=text", fmt.Sprintf(`{"connection": %d}`, number), json...)
 	b, err := io.ReadAll(r.Body)
 	require.NoError(t, err)

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -82,7 +83,10 @@ func Read[T any](body []byte) (*T, error) {
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
-	if err := d.Decode(q); err != nil {
+	var wrong *json.UnmarshalTypeError
+	if err := d.Decode(q); errors.As(err, &wrong) {
+		return nil, BadRequest("the body: %s cannot be a %s", cmp.Or(wrong.Field, "it"), wrong.Value)
+	} else if err != nil {
 		return nil, BadRequest("the body: %w", err)
 	}
 	if _, err := d.Token(); err != io.EOF {

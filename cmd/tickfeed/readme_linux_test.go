@@ -75,10 +75,10 @@ func TestReadme(t *testing.T) {
 		{command: "./tickfeed export whole.tick -o day.parquet", shows: `day.parquet:`},
 
 		{command: "umask 077"},
-		{command: "./tickfeed user add desk --users users.yml --allow 'ES*,NQ*' --depth l1 > desk.token", shows: `user desk is added to users.yml`},
+		{command: "./tickfeed user add desk --users users.yml --allow 'ES?6,NQ?6' --depth l1 > desk.token", shows: `user desk is added to users.yml`},
 		{command: "export TICKFEED_HTTP_TOKEN=$(head -c 32 /dev/urandom | base64)"},
 		{command: "./tickfeed publish --journal j3 --users users.yml --http localhost &", shows: `\[1\] \d+`},
-		{command: "./tickfeed subscribe --token-file desk.token --count 5", shows: `symbols ES\*, NQ\* from(?s:.*)user desk may not see more than(?s:.*)account: 5 ticks`},
+		{command: "./tickfeed subscribe --token-file desk.token --count 5", shows: `symbols ES\?6, NQ\?6 from(?s:.*)user desk may not see more than(?s:.*)account: 5 ticks`},
 		{command: "./tickfeed health", shows: `journal: ok\nhead: ok\nok`},
 		{command: "./tickfeed control connections", shows: `0 of 0 connections`},
 		{command: "curl -s localhost:8427/metrics | grep '^tickfeed_subscribers '", does: "curl -s --unix-socket c.sock localhost:8427/metrics | grep '^tickfeed_subscribers '", shows: `tickfeed_subscribers 0`},

@@ -151,7 +151,7 @@ rename it, so that the publisher never reads half of it.
     policies: [all, latest]       # as in subscribe --slow (default: each of them)
     connections: 5                # at the same time (default: any number)
     expires: 2027-01-31           # or 2027-01-31T18:00:00Z (default: never)`,
-		Example: `  tickfeed user add futures-desk --users users.yml --allow 'ES*,NQ*' --expires 2027-01-31 > token
+		Example: `  tickfeed user add futures-desk --users users.yml --allow 'ES?6,NQ?6' --expires 2027-01-31 > token
   tickfeed publish --journal j --users users.yml
   tickfeed subscribe --token-file token
   tickfeed user add risk --users users.yml --san risk.example.com`,
