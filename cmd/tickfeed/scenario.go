@@ -184,6 +184,7 @@ func (p *program) listScenarios(name string) error {
 	}
 	section("Triggers", []script.Form{script.Triggers[script.AtClock], script.Triggers[script.AtTime], script.Triggers[script.EveryTime], script.Triggers[script.ByHand]})
 	section("\nEvents", sim.Verbs[:])
+	fmt.Fprintf(&b, "\nPercentages:\n%s\n", s.fit("  They are shares of the price. Of an instrument whose price may be negative, 1 % is its volatility of one day.", "  "))
 	b.WriteString("\nEvents that overlap:\n")
 	for _, text := range sim.Overlaps {
 		fmt.Fprintf(&b, "%s\n", s.fit("  "+text, "    "))
