@@ -70,6 +70,7 @@ const UniverseHelp = `# One line for each instrument of the simulated market. On
 #   price          at which it opens on the first day, a multiple of tick_size
 #   tick_size      least price step; its decimals, as written, are those of the prices
 #   lot            size of a round lot; its decimals, as written, are those of the sizes
+#                  (a coin with lot 1 instead of 0.00000001 trades millions)
 #   spread         usual spread in calm times, in ticks
 #   volatility     standard deviation of its own moves in one day, as a fraction of the price;
 #                  of an instrument whose price may be negative, in ticks
