@@ -58,7 +58,7 @@ func TestNothingCompared(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{day, day, "--symbols", "AAPLL"}, "tickfeed: nothing was compared: there is no tick in both that --symbols and --kinds choose\n"},
+		{[]string{day, day, "--kinds", "auction"}, "tickfeed: nothing was compared: there is no tick in both that --symbols and --kinds choose\n"},
 		{[]string{day, "-", "--common"}, "tickfeed: nothing was compared: no number is both in " + day + " and in stdin\n"},
 	} {
 		var stdout, stderr bytes.Buffer
