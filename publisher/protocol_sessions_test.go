@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,19 +41,20 @@ func testVersions(t *testing.T) {
 
 func testWelcome(t *testing.T) {
 	bubble(func(t *testing.T) {
-		now := noon
+		var now atomic.Int64
+		now.Store(noon)
 		w := start(t, publisher.Config{
-			Seed: 1, Memory: publisher.MinMemory, Mode: codec.ModeSimulation, Server: "test 1.0", Now: func() int64 { return now },
+			Seed: 1, Memory: publisher.MinMemory, Mode: codec.ModeSimulation, Server: "test 1.0", Now: func() int64 { return now.Load() },
 		})
 		for range 12 {
 			w.quotes(5000)
 		}
-		now += 12345
+		now.Add(12345)
 		c := w.join(codec.Hello{})
 		l := w.pub.Lineage()
 		assert.Equal(t, &codec.Welcome{
 			Version: 1, Server: "test 1.0", Mode: codec.ModeSimulation, Lineage: l, Head: 60_004, Tail: w.pub.Stats().Tail,
-			Heartbeat: publisher.DefaultHeartbeat, Seed: codec.LineSeed(l[0].ID, nil), Start: 60_004, Now: now,
+			Heartbeat: publisher.DefaultHeartbeat, Seed: codec.LineSeed(l[0].ID, nil), Start: 60_004, Now: now.Load(),
 		}, c.welcome)
 		assert.Greater(t, c.welcome.Tail, uint64(1), "memory has forgotten the beginning")
 		tail := w.join(codec.Hello{Start: fromBeginning})
@@ -241,30 +243,31 @@ func testStartTime(t *testing.T) {
 		"memory": {Seed: 1}, "journal": {Seed: 1, Journal: "j", FS: &memfs.FS{}, Memory: publisher.MinMemory},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			now := noon
-			cfg.Now = func() int64 { return now }
+			var now atomic.Int64
+			now.Store(noon)
+			cfg.Now = func() int64 { return now.Load() }
 			w := start(t, cfg)
-			now += 1000
+			now.Add(1000)
 			w.quotes(10) // 4 to 13, at noon + 1000
-			now += 1000
+			now.Add(1000)
 			w.quotes(10) // 14 to 23, at noon + 2000
 			if cfg.Journal != "" {
 				for range 12 {
-					now += 1000
+					now.Add(1000)
 					w.quotes(5000) // memory drops the beginning
 				}
 			}
 			for value, want := range map[int64]uint64{
 				0: 1, noon: 1, noon + 1: 4, noon + 999: 4, noon + 1000: 4, noon + 1001: 14, noon + 2000: 14,
-				now + 1: w.pub.Stats().Head,
+				now.Load() + 1: w.pub.Stats().Head,
 			} {
-				now = max(now, value)
+				now.Store(max(now.Load(), value))
 				c := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartTime, Value: uint64(value)}})
 				assert.Equal(t, want, c.welcome.Start, "%s, time noon + %d", name, value-noon)
 				assert.Equal(t, codec.StartedAsAsked, c.welcome.Reason)
 				c.nc.Close()
 			}
-			m := w.dial(codec.Hello{Start: codec.Start{Kind: codec.StartTime, Value: uint64(now + 1)}}).message()
+			m := w.dial(codec.Hello{Start: codec.Start{Kind: codec.StartTime, Value: uint64(now.Load() + 1)}}).message()
 			require.IsType(t, &codec.Refusal{}, m, "later than the publisher's clock")
 			assert.Equal(t, codec.CodeBadRequest, m.(*codec.Refusal).Code)
 		})

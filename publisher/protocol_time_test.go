@@ -1,6 +1,7 @@
 package publisher_test
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,16 +16,17 @@ import (
 
 func testPublishTimesNeverDecrease(t *testing.T) {
 	bubble(func(t *testing.T) {
-		now := noon
-		cfg := publisher.Config{Seed: 1, Journal: "j", FS: &memfs.FS{}, Now: func() int64 { return now }}
+		var now atomic.Int64
+		now.Store(noon)
+		cfg := publisher.Config{Seed: 1, Journal: "j", FS: &memfs.FS{}, Now: func() int64 { return now.Load() }}
 		w := start(t, cfg)
 		for range 3 {
 			w.quotes(10)
-			now -= int64(time.Hour)
+			now.Add(-int64(time.Hour))
 			w.quotes(10)
-			now += int64(time.Minute)
+			now.Add(int64(time.Minute))
 			w.stop()
-			now -= int64(time.Hour)
+			now.Add(-int64(time.Hour))
 			w.open(cfg)
 			w.quotes(10)
 		}
@@ -80,17 +82,18 @@ func testHeartbeats(t *testing.T) {
 func testHeartbeatFields(t *testing.T) {
 	bubble(func(t *testing.T) {
 		fs := &memfs.FS{}
-		now := noon
-		w := start(t, publisher.Config{Seed: 1, Journal: "j", FS: fs, Now: func() int64 { return now }})
+		var now atomic.Int64
+		now.Store(noon)
+		w := start(t, publisher.Config{Seed: 1, Journal: "j", FS: fs, Now: func() int64 { return now.Load() }})
 		c := w.join(codec.Hello{Start: fromBeginning})
 		c.until(4)
-		now += 77
+		now.Add(77)
 		beats := c.observe(publisher.DefaultHeartbeat * 3 / 2)
 		require.Len(t, beats, 1)
-		assert.Equal(t, &codec.Heartbeat{Covered: 4, Head: 4, Now: now}, beats[0].msg)
+		assert.Equal(t, &codec.Heartbeat{Covered: 4, Head: 4, Now: now.Load()}, beats[0].msg)
 		w.quotes(10)
-		c.send(&codec.Pulse{Next: 4, Echo: now})
-		now += 1000
+		c.send(&codec.Pulse{Next: 4, Echo: now.Load()})
+		now.Add(1000)
 		beats = c.observe(publisher.DefaultHeartbeat * 3 / 2)
 		require.NotEmpty(t, beats)
 		m, ok := beats[len(beats)-1].msg.(*codec.Heartbeat)
