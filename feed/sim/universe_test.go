@@ -116,7 +116,13 @@ func FuzzParseUniverse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		u, err := ParseUniverse("x", text)
 		if err != nil {
-			require.IsType(t, &UniverseError{}, err)
+			all := []error{err}
+			if joined, ok := err.(interface{ Unwrap() []error }); ok { // one for each mistake
+				all = joined.Unwrap()
+			}
+			for _, err := range all {
+				require.IsType(t, &UniverseError{}, err)
+			}
 			return
 		}
 		again, err := ParseUniverse("x", u.AppendCSV(nil))
