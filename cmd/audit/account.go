@@ -25,7 +25,8 @@ var outcomeNames = [Outcomes]string{"unaccounted", "delivered", "withheld", "los
 // String returns o in lower case.
 func (o Outcome) String() string { return outcomeNames[o] }
 
-// An Account holds the outcome of each number for one reader, as the reader received or was told it. The zero Account is empty.
+// An Account holds the outcome of each number for one reader: what it received, and what the publisher
+// reported to it. The zero Account is empty.
 // It is not safe for concurrent use.
 type Account struct{ book Book[Outcome] }
 

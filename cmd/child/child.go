@@ -1,5 +1,5 @@
 // Package child runs other programs as children of this process, each in one way: what the child prints is read until it
-// ends, then Done is closed, and whoever started it can ask it to end, kill it, or freeze it.
+// ends, and then Done is closed. The caller of Start can ask the child to end, kill it, or freeze it.
 //
 //	p, err := child.Start(exec.Command("tickfeed", "publish"), child.Options{Stdin: true, Stderr: logLines})
 //	if err != nil {

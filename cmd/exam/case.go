@@ -59,7 +59,7 @@ const (
 	Snapshots Ability = "snapshots" // it sends the state as of a number
 	Checksums Ability = "checksums" // its checksums and seeds are right
 	Journal   Ability = "journal"   // it continues its numbering when it is started again
-	Retention Ability = "retention" // it can be told to keep a part of its journal only
+	Retention Ability = "retention" // it can be set to keep a part of its journal only
 	Tokens    Ability = "tokens"    // it demands credentials
 )
 

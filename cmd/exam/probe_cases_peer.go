@@ -45,7 +45,7 @@ var lifeCases = []Case{
 		},
 	},
 	{
-		ID: "life-dead-client", Rule: "a client that gives no sign of life for three intervals is told goodbye, code silent", Section: inConnection,
+		ID: "life-dead-client", Rule: "a client that gives no sign of life for three intervals is sent a goodbye, code silent", Section: inConnection,
 		Does: "A subscriber sends no pulse.",
 		probe: func(p *probe) {
 			p.begin(20)

@@ -29,7 +29,7 @@ func access(site ops.Site) (h http.Handler, happened *int) {
 }
 
 // A site with a token lets nobody without it have an effect or take a profile; what only reads stays open, unless the site is
-// guarded: then only what tells of the health without naming anyone does (PROMISES.md, 26, 27).
+// guarded: then only the routes of health that name nobody answer without one (PROMISES.md, 26, 27).
 func TestTokenGuardsEffects(t *testing.T) { synctest.Test(t, testToken) } // a wrong token is answered late
 
 func testToken(t *testing.T) {

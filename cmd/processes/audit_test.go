@@ -94,7 +94,7 @@ func (a *auditor) judge(t *testing.T) {
 }
 
 // A follower is a subscriber in this process that takes everything, and keeps an account of
-// its own of what it was given and told.
+// its own of what it received and what was reported to it.
 type follower struct {
 	name  string
 	audit *auditor

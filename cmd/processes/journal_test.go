@@ -17,8 +17,8 @@ import (
 )
 
 // If the journal changes between two lives of a publisher (it is deleted, it loses its last file or some bytes of that, an
-// old copy of it is restored), no two ticks ever have the same number of the same session, and each subscriber is told
-// exactly which of the numbers that it received are disowned. A second publisher is refused meanwhile.
+// old copy of it is restored), no two ticks ever have the same number of the same session, and the publisher
+// reports to each subscriber exactly which of the numbers that it received are disowned. A second publisher is refused meanwhile.
 func TestTamperedJournals(t *testing.T) {
 	t.Parallel()
 	random := chance(t)

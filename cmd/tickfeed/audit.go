@@ -93,8 +93,8 @@ func (a *auditor) ticks(who int, name string, session feed.SessionID, published 
 	}
 }
 
-// told records the outcome o, reported to subscriber who, for the numbers in r.
-func (a *auditor) told(who int, name string, session feed.SessionID, r feed.Range, o audit.Outcome) {
+// reported records the outcome o, reported to subscriber who, for the numbers in r.
+func (a *auditor) reported(who int, name string, session feed.SessionID, r feed.Range, o audit.Outcome) {
 	before := []audit.Outcome{audit.Unaccounted}
 	if o == audit.Disowned {
 		before = []audit.Outcome{audit.Unaccounted, audit.Delivered, audit.Withheld, audit.Lost, audit.Disowned}

@@ -43,15 +43,15 @@ func TestAuditorFindsEachWrongAccount(t *testing.T) {
 		}, everything, "number 4 of session 000000000000000b differs from the tick that was received before"},
 		{"withheld where nothing may be", func(x *auditor) {
 			deliver(x, 0, a, 1, 2)
-			x.told(0, "reader", b, feed.Range{From: 3, To: 5}, audit.Withheld)
+			x.reported(0, "reader", b, feed.Range{From: 3, To: 5}, audit.Withheld)
 		}, everything, "is withheld"},
 		{"withheld where that may be", func(x *auditor) {
 			deliver(x, 0, a, 1, 2)
-			x.told(0, "reader", b, feed.Range{From: 3, To: 5}, audit.Withheld)
+			x.reported(0, "reader", b, feed.Range{From: 3, To: 5}, audit.Withheld)
 		}, skipping, ""},
 		{"withheld and delivered", func(x *auditor) {
 			deliver(x, 0, a, 1, 2)
-			x.told(0, "reader", b, feed.Range{From: 3, To: 5}, audit.Withheld)
+			x.reported(0, "reader", b, feed.Range{From: 3, To: 5}, audit.Withheld)
 			deliver(x, 0, b, 4)
 		}, skipping, "was delivered, and was withheld before"},
 		{"another publish time", func(x *auditor) {
@@ -77,7 +77,7 @@ func TestAuditorFindsEachWrongAccount(t *testing.T) {
 		}, everything, "has publish time"},
 		{"lost", func(x *auditor) {
 			deliver(x, 0, a, 1, 2)
-			x.told(0, "reader", b, feed.Range{From: 3, To: 5}, audit.Lost)
+			x.reported(0, "reader", b, feed.Range{From: 3, To: 5}, audit.Lost)
 		}, skipping, "is lost"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -469,7 +469,7 @@ func (d *demo) change(x *party, c *subscriber.Change) {
 		outcome audit.Outcome
 	}{{c.Withheld, audit.Withheld}, {c.Lost, audit.Lost}, {c.Disowned, audit.Disowned}} {
 		for _, n := range told.numbers {
-			d.books.told(x.who, x.name, n.Session, n.Range, told.outcome)
+			d.books.reported(x.who, x.name, n.Session, n.Range, told.outcome)
 			d.say(outcomeColours[told.outcome], "  %s: %s %v", x.name, countOf(n.Range.Len(), "tick"), told.outcome)
 		}
 	}

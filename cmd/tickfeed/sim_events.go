@@ -8,7 +8,7 @@ import (
 	"tickfeed/feed/sim"
 )
 
-// mostOdd is how many kinds of events that happen otherwise than they are written sim tells apart.
+// mostOdd bounds the kinds of odd events that sim prints one by one.
 const mostOdd = 20
 
 // marketEvents are the events of a market that sim simulates.

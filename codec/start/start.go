@@ -106,8 +106,8 @@ func (o *Offer) hasFirst(next uint64) bool {
 // asAsked returns where a line begins for the requested start. It refuses a number beyond the head and a time in the
 // future.
 //
-// For the start "beginning" the line begins at the oldest number that the client may expect, so that the client is first
-// told which numbers are gone.
+// For the start "beginning" the line begins at the oldest number that the client may expect, so that a gone entry first
+// names the numbers that are gone.
 func (o *Offer) asAsked(s codec.Start, log Log) (a Answer, refusal *codec.Refusal) {
 	switch s.Kind {
 	case codec.StartSnapshot:

@@ -300,7 +300,7 @@ func TestAddAllocatesNothing(t *testing.T) {
 }
 
 // Where most events have the time of the one before, row 10b has no value: nothing can be divided by a median of 0. Instruments of
-// one symbol are told apart by their venues.
+// one symbol are distinguished by their venues.
 func TestNoMedianTimeAndTitles(t *testing.T) {
 	in := newInstrument()
 	for i := range 3 * leastEvents {
