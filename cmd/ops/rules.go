@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -77,7 +76,7 @@ func remove(b Rulebook, which string) (any, error) {
 	const all = "all"
 	var changes RuleChanges
 	for _, r := range b.List() {
-		if (which == strconv.Itoa(r.Index) || which == all || isOn(r.Text, which)) && b.Remove(r.Index) {
+		if (which == strconv.Itoa(r.Index) || which == all || r.On == which) && b.Remove(r.Index) {
 			changes = append(changes, RuleChange{fmt.Sprintf("removed rule %d", r.Index), r.Text})
 		}
 	}
@@ -92,28 +91,12 @@ func remove(b Rulebook, which string) (any, error) {
 	return changes, nil
 }
 
-// isOn reports whether text is a rule "on NAME: …".
-func isOn(text, name string) bool {
-	on, ok := triggerName(text)
-	return ok && on == name
-}
-
-// triggerName returns the name of a rule "on NAME: …", and false for other rules.
-func triggerName(text string) (name string, ok bool) {
-	words := strings.Fields(text)
-	i := slices.Index(words, "on")
-	if i < 0 || i+1 == len(words) {
-		return "", false
-	}
-	return strings.TrimSuffix(words[i+1], ":"), true
-}
-
 // NoTrigger returns the error of Trigger if no rule of l is "on NAME: …".
 func (l RuleList) NoTrigger(name string) error {
 	var names []string
 	for _, r := range l {
-		if on, ok := triggerName(r.Text); ok {
-			names = append(names, on)
+		if r.On != "" {
+			names = append(names, r.On)
 		}
 	}
 	return fmt.Errorf("trigger %s: no rule is \"on %s: …\"%s; list shows the rules", name, name, script.DidYouMean(name, names))

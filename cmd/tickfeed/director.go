@@ -32,11 +32,6 @@ type knownRule struct {
 	times uint64 // that an event has happened
 }
 
-// atOnce reports whether an event has no trigger.
-func (e *knownRule) atOnce() bool {
-	return e.rule.Trigger.When == script.ByHand && e.rule.Trigger.Name == ""
-}
-
 // begin gives the director its market, with the rules of its scenario.
 func (d *director) begin(m *sim.Market, s *script.Script) {
 	d.mu.Lock()
@@ -79,7 +74,7 @@ func (d *director) happened(e sim.Event) {
 // forgetLocked removes the events without a trigger that are over.
 func (d *director) forgetLocked() {
 	d.entries = slices.DeleteFunc(d.entries, func(e *knownRule) bool {
-		return e.fault < 0 && e.atOnce() && e.times > 0 && !d.market.InForce(e.rule)
+		return e.fault < 0 && e.rule.Trigger.AtOnce() && e.times > 0 && !d.market.InForce(e.rule)
 	})
 }
 
@@ -96,7 +91,7 @@ func (d *director) List() ops.RuleList {
 	}
 	list := ops.RuleList{}
 	for _, e := range d.entries {
-		r := lab.Result{Text: e.rule.Text, Times: e.times, Line: e.rule.Line}
+		r := lab.Result{On: e.rule.Trigger.Name, Text: e.rule.Text, Times: e.times, Line: e.rule.Line}
 		if e.fault >= 0 {
 			r = results[e.fault]
 		} else if d.market.InForce(e.rule) {
@@ -139,7 +134,7 @@ func (d *director) addFaultLocked(r *script.Rule) (index int, err error) {
 	switch {
 	case d.faults == nil:
 		return 0, r.Wrong("this is a fault, and no lab stands between this publisher and its subscribers: start publish with a fault, such as --event 'on storm: cut rst', or run tickfeed lab --upstream ADDR")
-	case r.Trigger.When == script.ByHand && r.Trigger.Name == "":
+	case r.Trigger.AtOnce():
 		return 0, r.Wrong("a fault needs a trigger, such as \"at seq 1000: %s\", or \"on storm: %s\" and then trigger storm", r.Text, r.Text)
 	}
 	return d.faults.lab.Add(lab.FaultsOf(&script.Script{Rules: []*script.Rule{r}}).Rules[0])

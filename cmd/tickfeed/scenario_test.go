@@ -101,6 +101,10 @@ func TestDirectorObeysLines(t *testing.T) {
 		{"remove 3", "there is no such rule"},
 		{"remove x", "removed rule 2: on x: halt MSFT\nremoved rule 4: on x: spread * x3"},
 		{"trigger x", "no rule is"},
+		{"at 11:00: luld on AAPL", "added rule 6: at 11:00: luld on AAPL"},
+		{"remove AAPL", "there is no such rule"}, // that is no name of a trigger
+		{"trigger AAPL", `no rule is "on AAPL: …"`},
+		{"remove 6", "removed rule 6"},
 		{"remove all", "removed rule 5"},
 		{"list", "there is no rule"},
 		{"remove all", "there is no rule"},

@@ -345,6 +345,7 @@ type Result struct {
 	Rule  *Rule  `json:"-"`
 	Index int    `json:"index"` // for Remove
 	Line  int    `json:"line,omitempty"`
+	On    string `json:"-"` // name that triggers it; empty for another trigger
 	Text  string `json:"rule"`
 	Times uint64 `json:"times"`
 	Why   string `json:"why,omitempty"` // it has done nothing, if that is known
@@ -356,7 +357,7 @@ func (l *Lab) Results() (all []Result) {
 	list, fired := l.rules.all()
 	for i, r := range list {
 		if r != nil {
-			all = append(all, Result{r, i, r.Line, r.Text, fired[i], l.rules.why(i)})
+			all = append(all, Result{r, i, r.Line, r.Trigger.Name, r.Text, fired[i], l.rules.why(i)})
 		}
 	}
 	return all

@@ -314,7 +314,7 @@ func (x *rules) byHand(name string) (hits []int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for i, r := range x.list {
-		if r != nil && r.Trigger.When == ByHand && r.Trigger.Name == name {
+		if r != nil && r.Trigger.On(name) {
 			hits = append(hits, i)
 		}
 	}

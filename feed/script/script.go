@@ -82,6 +82,12 @@ func (t Trigger) Repeatable() bool {
 // Timed reports whether the trigger is a duration.
 func (t Trigger) Timed() bool { return t.When == AtTime || t.When == EveryTime }
 
+// On reports whether the trigger is "on NAME".
+func (t Trigger) On(name string) bool { return t.When == ByHand && t.Name == name }
+
+// AtOnce reports whether there is no trigger, as in a rule of ParseVerb.
+func (t Trigger) AtOnce() bool { return t.On("") }
+
 // A Form describes a word of a language: how it is written, what it does, and an example.
 type Form = struct {
 	Word, Usage, Does, Example string

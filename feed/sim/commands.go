@@ -43,7 +43,7 @@ func (m *Market) Do(r *script.Rule) error {
 	switch {
 	case len(c.rules) >= MostRules:
 		return fmt.Errorf("%d events wait for the market already, which is the limit; wait a moment", MostRules)
-	case !atOnce(r) && len(c.waiting) >= MostRules:
+	case !r.Trigger.AtOnce() && len(c.waiting) >= MostRules:
 		return fmt.Errorf("there are %d rules already, which is the limit; remove some", MostRules)
 	}
 	c.rules = append(c.rules, r)
@@ -51,15 +51,12 @@ func (m *Market) Do(r *script.Rule) error {
 	return nil
 }
 
-// atOnce reports whether a rule has no trigger.
-func atOnce(r *script.Rule) bool { return r.Trigger.When == script.ByHand && r.Trigger.Name == "" }
-
 // noteLocked notes a rule that is added.
 func (c *commands) noteLocked(r *script.Rule) {
 	if a := r.Does.(*action); a.verb == doListing {
 		c.coming = append(c.coming, &a.listing.definition)
 	}
-	if !atOnce(r) {
+	if !r.Trigger.AtOnce() {
 		c.waiting = append(c.waiting, r)
 	}
 }
@@ -94,16 +91,11 @@ func (m *Market) Trigger(name string) bool {
 	c := &m.commands
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	known := slices.ContainsFunc(c.waiting, func(r *script.Rule) bool { return triggeredBy(r, name) })
+	known := slices.ContainsFunc(c.waiting, func(r *script.Rule) bool { return r.Trigger.On(name) })
 	if known && len(c.triggers) < MostRules {
 		c.triggers = append(c.triggers, name)
 	}
 	return known
-}
-
-// triggeredBy reports whether a rule is "on NAME".
-func triggeredBy(r *script.Rule, name string) bool {
-	return r.Trigger.When == script.ByHand && r.Trigger.Name == name
 }
 
 // idle lets a quarter of a second pass in an epoch without events, and returns false if the rest of the epoch is shorter or
@@ -144,7 +136,7 @@ func (m *Market) command() bool {
 	}
 	s, now := &m.stage, m.arrivals.now
 	for _, r := range rules {
-		if atOnce(r) {
+		if r.Trigger.AtOnce() {
 			s.add(now, &happening{rule: r})
 			continue
 		}
@@ -155,7 +147,7 @@ func (m *Market) command() bool {
 	}
 	for _, name := range triggers {
 		for _, r := range s.rules {
-			if triggeredBy(r, name) {
+			if r.Trigger.On(name) {
 				s.add(now, &happening{rule: r})
 			}
 		}
