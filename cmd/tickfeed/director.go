@@ -61,7 +61,7 @@ func (d *director) enterLocked(r *script.Rule, fault int) *knownRule {
 
 // happened counts what happens in the market.
 func (d *director) happened(e sim.Event) {
-	if e.Note != "" || e.Late || e.Nothing {
+	if !e.Begins() {
 		return
 	}
 	d.mu.Lock()

@@ -29,7 +29,7 @@ func (m *marketEvents) add(e sim.Event) {
 	switch {
 	case e.Bands:
 		return
-	case e.Note == "" && !e.Late && !e.Nothing:
+	case e.Begins():
 		m.happened++
 		return
 	}

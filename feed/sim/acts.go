@@ -23,6 +23,9 @@ type Event struct {
 	Bands        bool // Note lists bands of luld that have begun or moved, which happens again and again; Symbol is empty
 }
 
+// Begins reports whether the rule begins to happen as it says: e is no remark, it is not too late, and an instrument matches.
+func (e *Event) Begins() bool { return e.Note == "" && !e.Late && !e.Nothing }
+
 // plan adds a task for a rule that happens at a time, and returns false if that is before now; one that happens again and again is
 // next due after now.
 func (m *Market) plan(r *script.Rule, at, now int64) bool {
