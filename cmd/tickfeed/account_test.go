@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/feed"
+	"tickfeed/feed/nouns"
 	"tickfeed/publisher"
 	"tickfeed/publisher/journal"
 	"tickfeed/subscriber"
@@ -52,9 +53,9 @@ func assertAgrees(t *testing.T, c *command, name string, code int) feed.Totals {
 		next = fmt.Sprint(held.Next)
 	}
 	reports := strings.Count(string(read(name+".reports")), "\n")
-	n := formatThousands
+	n := nouns.Thousands[uint64]
 	assert.Equal(t, fmt.Sprintf("account: %s, %s, %s withheld, %s lost, %s disowned, 0 duplicated; next seq %s",
-		countOf(totals.Delivered, "tick"), plural(reports, "recovery"), n(totals.Withheld), n(totals.Lost), n(totals.Disowned), next), last[0])
+		nouns.Count(totals.Delivered, "tick"), nouns.Count(reports, "recovery"), n(totals.Withheld), n(totals.Lost), n(totals.Disowned), next), last[0])
 	assert.Equal(t, int(totals.Delivered), ticks, "lines")
 	for word, n := range map[string]uint64{"lost": totals.Lost, "disowned": totals.Disowned, "withheld": totals.Withheld} {
 		told := false
@@ -141,7 +142,7 @@ func TestExitAgreesWithTheLedger(t *testing.T) {
 	c = subscribe("lost", pub.addr, "--until-end", "--state", "state")
 	totals := assertAgrees(t, c, "lost", exitData)
 	assert.Positive(t, totals.Lost)
-	assert.Contains(t, c.err.String(), fmt.Sprintf("tickfeed: %s ticks are lost; the reasons are listed above\n", formatThousands(totals.Lost)))
+	assert.Contains(t, c.err.String(), fmt.Sprintf("tickfeed: %s ticks are lost; the reasons are listed above\n", nouns.Thousands(totals.Lost)))
 	assert.Equal(t, pub.Stats().Head, 2+totals.Lost+totals.Delivered)
 
 	// A reader that leaves is no failure; what it did not get is not in the account.

@@ -18,6 +18,7 @@ import (
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
+	"tickfeed/feed/nouns"
 )
 
 // cutOptions are the flags of cut.
@@ -99,7 +100,7 @@ func (p *program) cut(ctx context.Context, o *cutOptions, path string) (err erro
 			m := &remade{From: st.Range.From, To: st.Range.To, Packets: st.Packets, Damages: st.Damages, Missing: st.Missing}
 			m.note("numbers      %v of %s", st.Range, all[0].title())
 			if st.Damages > 0 {
-				m.note("damage       in %s: %s", plural(st.Damages, "place"), countAre(st.Missing, "number", "gone"))
+				m.note("damage       in %s: %s", nouns.Count(st.Damages, "place"), nouns.Are(st.Missing, "number", "gone"))
 			}
 			return m, err
 		})
@@ -167,7 +168,7 @@ func (p *program) remake(ctx context.Context, r remaking, do func(context.Contex
 	}
 	name := all[0].title()
 	if len(all) > 1 {
-		name = plural(len(all), "recording")
+		name = nouns.Count(len(all), "recording")
 	}
 	stop := p.progress(func() string {
 		return fmt.Sprintf("%s %s: %.0f %% of %s", r.doing, name, 100*float64(r.read.Load())/float64(max(size, 1)), formatBytes(size))
@@ -344,10 +345,10 @@ func join(ctx context.Context, out recording.File, lineage feed.Lineage, readers
 	m := &remade{Joined: true, From: st.Range.From, To: st.Range.To, Packets: st.Packets, Agreed: st.Agreed, Left: st.Left, Damages: st.Damages}
 	m.note("joined       numbers %v of session %v", st.Range, lineage.Current().ID)
 	if st.Agreed > 0 {
-		m.note("agreed       %s numbers that several recordings have", formatThousands(st.Agreed))
+		m.note("agreed       %s numbers that several recordings have", nouns.Thousands(st.Agreed))
 	}
 	if st.Left > 0 {
-		m.note("disowned     %s numbers that no longer belong to any session were left out", formatThousands(st.Left))
+		m.note("disowned     %s numbers that no longer belong to any session were left out", nouns.Thousands(st.Left))
 	}
 	for i, h := range st.Holes {
 		m.Holes = append(m.Holes, hole{h.Range, h.Why.String()})
@@ -357,10 +358,10 @@ func join(ctx context.Context, out recording.File, lineage feed.Lineage, readers
 		}
 	}
 	if more := len(st.Holes) + st.More - shownDamage; more > 0 {
-		m.note("             and %s more", plural(more, "range"))
+		m.note("             and %s more", nouns.Count(more, "range"))
 	}
 	if st.Damages > 0 {
-		m.note("damage       in %s of the recordings", plural(st.Damages, "place"))
+		m.note("damage       in %s of the recordings", nouns.Count(st.Damages, "place"))
 	}
 	if st.Torn > 0 {
 		m.Torn = st.Torn
@@ -407,17 +408,17 @@ func mergeByTime(ctx context.Context, out recording.File, readers []*recording.R
 		return nil, wrong("%s: there are no ticks", names(all))
 	}
 	m := &remade{Ticks: st.Ticks}
-	m.note("merged       %s of %s by %v time, in session %v with new numbers", countOf(st.Ticks, "tick"), countOf(uint64(st.Instruments), "instrument"), clock, h.Lineage[0].ID)
+	m.note("merged       %s of %s by %v time, in session %v with new numbers", nouns.Count(st.Ticks, "tick"), nouns.Count(uint64(st.Instruments), "instrument"), clock, h.Lineage[0].ID)
 	for i, s := range st.Sources {
 		m.Damages += int(s.Damages)
 		m.Missing += s.Lost
-		text := countOf(s.Ticks, "tick")
+		text := nouns.Count(s.Ticks, "tick")
 		for _, x := range []struct {
 			n    uint64
 			what string
 		}{{s.Withheld, "withheld"}, {s.Lost, "gone"}, {s.Dropped, "dropped, of instruments whose definition is lost"}} {
 			if x.n > 0 {
-				text += fmt.Sprintf(", %s %s", formatThousands(x.n), x.what)
+				text += fmt.Sprintf(", %s %s", nouns.Thousands(x.n), x.what)
 			}
 		}
 		m.note("             %s: %s", all[i].title(), text)

@@ -30,6 +30,7 @@ import (
 	"tickfeed/codec"
 	"tickfeed/codec/lab"
 	"tickfeed/feed"
+	"tickfeed/feed/nouns"
 	"tickfeed/feed/sim"
 	"tickfeed/subscriber"
 )
@@ -193,7 +194,7 @@ func (p *program) demo(ctx context.Context, o *demoOptions) (err error) {
 	case o.universe.print != "":
 		return p.printUniverse(&o.universe, u, o.instruments)
 	case faultsIn(s) > 0:
-		return usage("--scenario %s: the demo makes faults of its own; publish the scenario, or leave its %s out", o.scenario.name, plural(faultsIn(s), "fault"))
+		return usage("--scenario %s: the demo makes faults of its own; publish the scenario, or leave its %s out", o.scenario.name, nouns.Count(faultsIn(s), "fault"))
 	}
 	if u != nil && !o.patterns.Changed {
 		o.symbols = u.First(min(o.instruments, 3)).Symbols()
@@ -470,7 +471,7 @@ func (d *demo) change(x *party, c *subscriber.Change) {
 	}{{c.Withheld, audit.Withheld}, {c.Lost, audit.Lost}, {c.Disowned, audit.Disowned}} {
 		for _, n := range told.numbers {
 			d.books.reported(x.who, x.name, n.Session, n.Range, told.outcome)
-			d.say(outcomeColours[told.outcome], "  %s: %s %v", x.name, countOf(n.Range.Len(), "tick"), told.outcome)
+			d.say(outcomeColours[told.outcome], "  %s: %s %v", x.name, nouns.Count(n.Range.Len(), "tick"), told.outcome)
 		}
 	}
 	if r := c.Report; r != nil {
@@ -482,7 +483,7 @@ func (d *demo) change(x *party, c *subscriber.Change) {
 		x.reports = append(x.reports, *r)
 		x.mu.Unlock()
 		d.say(green, "  %s recovered by %s %s after it noticed: %s replayed, %s, cause %s", x.name,
-			r.Resume, formatDuration(r.Live), countOf(r.Replayed, "tick"), plural(r.Attempts, "attempt"), cause)
+			r.Resume, formatDuration(r.Live), nouns.Count(r.Replayed, "tick"), nouns.Count(r.Attempts, "attempt"), cause)
 	}
 	if c.End {
 		x.mu.Lock()
@@ -738,7 +739,7 @@ func (d *demo) result() demoResult {
 		}
 		x.mu.Unlock()
 		if pr.Duplicated > 0 {
-			d.books.problem("%s: %s came twice or out of order", x.name, countOf(pr.Duplicated, "tick"))
+			d.books.problem("%s: %s came twice or out of order", x.name, nouns.Count(pr.Duplicated, "tick"))
 		}
 		r.Parties = append(r.Parties, pr)
 	}
@@ -760,7 +761,7 @@ var lostRow = regexp.MustCompile(`(?m)^ +(lost|disowned|duplicated) .*[1-9].*$`)
 // show prints the table, and with --json also the JSON object.
 func (d *demo) show(stdout io.Writer, r demoResult) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%s published in %s\n\n", countOf(r.Published, "tick"), plural(r.Sessions, "session"))
+	fmt.Fprintf(&b, "\n%s published in %s\n\n", nouns.Count(r.Published, "tick"), nouns.Count(r.Sessions, "session"))
 	w := tabwriter.NewWriter(&b, 0, 0, 3, ' ', tabwriter.AlignRight)
 	row := func(name string, of func(x partyResult) string) {
 		fmt.Fprintf(w, "%s\t", name)
@@ -784,7 +785,7 @@ func (d *demo) show(stdout io.Writer, r demoResult) error {
 		{"recovered by snapshot", func(x partyResult) uint64 { return uint64(x.BySnapshot) }},
 		{"ticks replayed", func(x partyResult) uint64 { return x.Replayed }},
 	} {
-		row(measure.name, func(x partyResult) string { return formatThousands(measure.of(x)) })
+		row(measure.name, func(x partyResult) string { return nouns.Thousands(measure.of(x)) })
 	}
 	w.Flush()
 	fmt.Fprintf(&b, "\nTime from noticing a fault to having recovered: p50 %s, max %s.\n", formatDuration(r.P50), formatDuration(r.Max))

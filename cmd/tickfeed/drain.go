@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tickfeed/cmd/ops"
+	"tickfeed/feed/nouns"
 	"tickfeed/publisher"
 )
 
@@ -30,7 +31,7 @@ func (a drainAnswer) String() string {
 	if a.Subscribers == 0 {
 		return "draining: there are no subscribers, and the process ends now"
 	}
-	return fmt.Sprintf("draining %s over %v; the process then ends", plural(a.Subscribers, "subscriber"), a.Over)
+	return fmt.Sprintf("draining %s over %v; the process then ends", nouns.Count(a.Subscribers, "subscriber"), a.Over)
 }
 
 // drainRoute returns POST /drain. It does not wait for the end of the drain.

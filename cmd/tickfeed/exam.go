@@ -20,6 +20,7 @@ import (
 
 	"tickfeed/cmd/exam"
 	"tickfeed/codec/recording"
+	"tickfeed/feed/nouns"
 )
 
 func abilityNames(abilities []exam.Ability) string {
@@ -396,7 +397,7 @@ func (p *program) serveCases(ctx context.Context, o *examOptions, cases []*exam.
 		}
 	}}
 	err = server.Serve(ctx, ln)
-	p.notef("played %s, %d with a fault of the client", plural(o.served, "connection"), o.failed)
+	p.notef("played %s, %d with a fault of the client", nouns.Count(o.served, "connection"), o.failed)
 	switch {
 	case failed != nil:
 		return output(failed)
@@ -604,7 +605,7 @@ func (p *program) printScores(o *examOptions, verdicts []exam.Verdict) error {
 		if placeholder := shownBy[a]; placeholder != "" {
 			how = fmt.Sprintf("; pass %s to the %s", placeholder, program)
 		}
-		defer p.notef("not applicable without %s: %s%s", a, plural(lacking[a], "case"), how)
+		defer p.notef("not applicable without %s: %s%s", a, nouns.Count(lacking[a], "case"), how)
 	}
 	total := exam.Score{Chapter: "all"}
 	line := func(x exam.Score) {

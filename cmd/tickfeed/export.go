@@ -24,6 +24,7 @@ import (
 	"tickfeed/feed"
 	"tickfeed/feed/files/parquetfile"
 	"tickfeed/feed/files/textfile"
+	"tickfeed/feed/nouns"
 )
 
 // exportOptions are the flags of export.
@@ -200,7 +201,7 @@ func (p *program) export(ctx context.Context, o *exportOptions, paths []string) 
 	err = e.write(out, gz)
 	switch {
 	case errors.Is(err, errInterrupted):
-		p.notef("interrupted after %s; %s was not written", countOf(e.sum.Ticks, "tick"), o.output)
+		p.notef("interrupted after %s; %s was not written", nouns.Count(e.sum.Ticks, "tick"), o.output)
 		return err
 	case err != nil:
 		return err
@@ -522,10 +523,10 @@ func (e *exporting) report(asJSON bool) error {
 		}
 	}
 	if s.Damages > 0 && s.Format == formatText {
-		return wrong("%s: bytes that cannot be decoded are exported as they are", plural(s.Damages, "damaged place"))
+		return wrong("%s: bytes that cannot be decoded are exported as they are", nouns.Count(s.Damages, "damaged place"))
 	}
 	if s.Damages > 0 {
-		return wrong("%s: %s from the output", plural(s.Damages, "damaged place"), countAre(s.Damaged, "number", "missing"))
+		return wrong("%s: %s from the output", nouns.Count(s.Damages, "damaged place"), nouns.Are(s.Damaged, "number", "missing"))
 	}
 	return nil
 }
@@ -551,7 +552,7 @@ func (s *exportSummary) lines(took time.Duration) (lines []string) {
 	if list != "" {
 		list = " (" + list + ")"
 	}
-	add("%s: %s%s of %s, %s in %s", s.Output, countOf(s.Ticks, "tick"), list, plural(s.Instruments, "instrument"), formatBytes(s.Bytes), formatDuration(took))
+	add("%s: %s%s of %s, %s in %s", s.Output, nouns.Count(s.Ticks, "tick"), list, nouns.Count(s.Instruments, "instrument"), formatBytes(s.Bytes), formatDuration(took))
 	if s.First != 0 {
 		add("  time         %s to %s", eventTime(s.First), eventTime(s.Last))
 	}
@@ -571,7 +572,7 @@ func (s *exportSummary) lines(took time.Duration) (lines []string) {
 		{"torn", uint64(s.Torn), "bytes at the end, of an incomplete write"},
 	} {
 		if c.n > 0 {
-			add("  %-12s %s %s", c.name, formatThousands(c.n), c.why)
+			add("  %-12s %s %s", c.name, nouns.Thousands(c.n), c.why)
 		}
 	}
 	return lines
@@ -582,7 +583,7 @@ func kindList(counts []uint64) string {
 	var parts []string
 	for k, n := range counts {
 		if n > 0 {
-			parts = append(parts, countOf(n, feed.Kind(k).String()))
+			parts = append(parts, nouns.Count(n, feed.Kind(k).String()))
 		}
 	}
 	return strings.Join(parts, ", ")

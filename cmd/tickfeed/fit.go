@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tickfeed/feed"
+	"tickfeed/feed/nouns"
 	"tickfeed/feed/sim/fit"
 )
 
@@ -145,9 +146,9 @@ func fitRecording(ctx context.Context, f *openRecording, filter *fileFilter, rea
 // fitSummary describes a profile, for people.
 func fitSummary(r *fit.Result, others int, title string, took time.Duration) string {
 	p := r.Profile
-	out := []string{fmt.Sprintf("%s: %s fitted in %s", title, plural(len(p.Instruments), "instrument"), formatDuration(took))}
+	out := []string{fmt.Sprintf("%s: %s fitted in %s", title, nouns.Count(len(p.Instruments), "instrument"), formatDuration(took))}
 	if others > 0 {
-		out[0] += fmt.Sprintf("; %s left out, less busy or with too few ticks", plural(others, "instrument"))
+		out[0] += fmt.Sprintf("; %s left out, less busy or with too few ticks", nouns.Count(others, "instrument"))
 	}
 	out = append(out, fmt.Sprintf("  market       %.4g events/s, %s from %s", p.Rate, formatDuration(p.DayLength), p.Start.Format("2006-01-02 15:04Z")))
 	for i := range p.Instruments {

@@ -17,6 +17,7 @@ import (
 	"tickfeed/cmd/ops"
 	"tickfeed/codec"
 	"tickfeed/feed"
+	"tickfeed/feed/nouns"
 	"tickfeed/publisher"
 	"tickfeed/subscriber"
 )
@@ -198,12 +199,12 @@ func newPublisherStatus(pub *publisher.Publisher, source string, started time.Ti
 // String describes the status for people.
 func (s publisherStatus) String() string {
 	text := fmt.Sprintf("publishing %s since %s: session %v, next seq %d, %s", ops.Clean(s.Source), s.Started.UTC().Format(time.DateTime), s.Session, s.Head,
-		plural(s.Subscribers, "subscriber"))
+		nouns.Count(s.Subscribers, "subscriber"))
 	if s.LastEvent != 0 {
 		text += ", event time " + time.Unix(0, s.LastEvent).UTC().Format(time.DateTime+"Z")
 	}
 	if s.LagTicks > 0 {
-		text += fmt.Sprintf(", the slowest %s behind (%s)", countOf(s.LagTicks, "tick"), formatDuration(s.LagTime))
+		text += fmt.Sprintf(", the slowest %s behind (%s)", nouns.Count(s.LagTicks, "tick"), formatDuration(s.LagTime))
 	}
 	if s.Missing > 0 {
 		text += fmt.Sprintf(", %d that lost the connection have not come back", s.Missing)
@@ -267,10 +268,10 @@ func (s subscriptionStatus) String() string {
 		text = fmt.Sprintf("%d of %d connections are joined; the one furthest behind is %s", s.Joined, s.Connections, text)
 	}
 	if s.Line.LagTicks > 0 {
-		text += fmt.Sprintf(", %s behind (%s)", countOf(s.Line.LagTicks, "tick"), formatDuration(s.Line.LagTime))
+		text += fmt.Sprintf(", %s behind (%s)", nouns.Count(s.Line.LagTicks, "tick"), formatDuration(s.Line.LagTime))
 	}
-	text += fmt.Sprintf("; %s delivered, %s withheld, %s lost, %s disowned", formatThousands(s.Totals.Delivered), formatThousands(s.Totals.Withheld),
-		formatThousands(s.Totals.Lost), formatThousands(s.Totals.Disowned))
+	text += fmt.Sprintf("; %s delivered, %s withheld, %s lost, %s disowned", nouns.Thousands(s.Totals.Delivered), nouns.Thousands(s.Totals.Withheld),
+		nouns.Thousands(s.Totals.Lost), nouns.Thousands(s.Totals.Disowned))
 	if s.Recorded > 0 {
 		text += ", " + formatBytes(s.Recorded) + " recorded"
 	}

@@ -21,6 +21,7 @@ import (
 	"tickfeed/feed"
 	"tickfeed/feed/files"
 	"tickfeed/feed/files/rawfile"
+	"tickfeed/feed/nouns"
 )
 
 // importCommandOptions are the flags of import.
@@ -349,7 +350,7 @@ func (i *importing) summary(output string) *importSummary {
 		if n > 0 {
 			name := feed.Kind(kind).String()
 			s.Kinds[name] = n
-			s.kinds = append(s.kinds, countOf(n, name))
+			s.kinds = append(s.kinds, nouns.Count(n, name))
 		}
 	}
 	for _, c := range st.Counts {
@@ -360,7 +361,7 @@ func (i *importing) summary(output string) *importSummary {
 
 // read describes how much was read, for people.
 func (s *importSummary) read() string {
-	text := countOf(uint64(s.Messages), s.Noun)
+	text := nouns.Count(uint64(s.Messages), s.Noun)
 	if s.Last != 0 {
 		text += ", up to " + eventTime(s.Last)
 	}
@@ -369,14 +370,14 @@ func (s *importSummary) read() string {
 
 // all describes how much was read and the counts of the source, for people.
 func (s *importSummary) all() string {
-	return strings.TrimSuffix(countOf(uint64(s.Messages), s.Noun)+" ("+s.source()+")", " ()")
+	return strings.TrimSuffix(nouns.Count(uint64(s.Messages), s.Noun)+" ("+s.source()+")", " ()")
 }
 
 // source lists the counts of the source.
 func (s *importSummary) source() string {
 	var all []string
 	for _, c := range s.counts {
-		all = append(all, c.Name+" "+formatThousands(uint64(c.N)))
+		all = append(all, c.Name+" "+nouns.Thousands(uint64(c.N)))
 	}
 	return strings.Join(all, ", ")
 }
@@ -385,17 +386,17 @@ func (s *importSummary) source() string {
 func (s *importSummary) lines() []string {
 	took := time.Duration(s.Seconds * float64(time.Second))
 	all := []string{
-		fmt.Sprintf("%s: %s of %s in %s (%s/s)", s.Files, countOf(uint64(s.Messages), s.Noun), s.Format,
+		fmt.Sprintf("%s: %s of %s in %s (%s/s)", s.Files, nouns.Count(uint64(s.Messages), s.Noun), s.Format,
 			formatDuration(took), formatCount(float64(s.Messages)/max(s.Seconds, 1e-9))),
-		fmt.Sprintf("  ticks        %s: %s", formatThousands(s.Ticks), strings.Join(s.kinds, ", ")),
-		fmt.Sprintf("  instruments  %s", formatThousands(s.Instruments)),
+		fmt.Sprintf("  ticks        %s: %s", nouns.Thousands(s.Ticks), strings.Join(s.kinds, ", ")),
+		fmt.Sprintf("  instruments  %s", nouns.Thousands(s.Instruments)),
 	}
 	if s.Last != 0 {
 		all = append(all, fmt.Sprintf("  time         %s to %s", eventTime(s.First), eventTime(s.Last)))
 	}
 	if s.Backward > 0 {
 		all = append(all, fmt.Sprintf("  back in time %s, by up to %s: they are published when the ticks before them are",
-			countOf(s.Backward, "tick"), formatDuration(time.Duration(s.Back))))
+			nouns.Count(s.Backward, "tick"), formatDuration(time.Duration(s.Back))))
 		if s.several {
 			all = append(all, "               where files overlap in time, tickfeed merge joins them by time")
 		}
@@ -407,7 +408,7 @@ func (s *importSummary) lines() []string {
 		all = append(all, "  note         "+n)
 	}
 	if s.Skipped > 0 {
-		all = append(all, fmt.Sprintf("  skipped      %s, the first: %s", countOf(uint64(s.Skipped), "bad "+s.Noun), s.FirstBad))
+		all = append(all, fmt.Sprintf("  skipped      %s, the first: %s", nouns.Count(uint64(s.Skipped), "bad "+s.Noun), s.FirstBad))
 	}
 	return append(all, fmt.Sprintf("  written      %s, %s", s.Output, formatBytes(s.OutputBytes)))
 }

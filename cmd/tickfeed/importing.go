@@ -17,6 +17,7 @@ import (
 	"tickfeed/feed"
 	"tickfeed/feed/files"
 	"tickfeed/feed/files/rawfile"
+	"tickfeed/feed/nouns"
 )
 
 // importTemporary imports the files at paths, which are not recordings, into a temporary recording. given are their names
@@ -38,7 +39,7 @@ func (p *program) importTemporary(ctx context.Context, paths, given []string, o 
 		return nil, err
 	}
 	if st := src.Stats(); st.Skipped > 0 {
-		p.notef("%s: skipped %s, the first: %v", r.name, countOf(uint64(st.Skipped), "bad "+src.Noun()), st.FirstBad)
+		p.notef("%s: skipped %s, the first: %v", r.name, nouns.Count(uint64(st.Skipped), "bad "+src.Noun()), st.FirstBad)
 	}
 	return r, nil
 }

@@ -20,6 +20,7 @@ import (
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/feed/files/textfile"
+	"tickfeed/feed/nouns"
 )
 
 // inspectOptions are the flags of inspect.
@@ -206,7 +207,7 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 	case len(all) == 1 || unread != nil:
 		return &exitError{code: exitData} // already reported
 	}
-	return wrong("%d of %s are not whole", damaged, plural(len(all), "recording"))
+	return wrong("%d of %s are not whole", damaged, nouns.Count(len(all), "recording"))
 }
 
 // inspectOne shows one recording in the way that o asks for. It returns false if the recording was verified and is not whole.
@@ -319,9 +320,6 @@ func (l *lines) flush() error {
 	return l.err
 }
 
-// formatCounted formats n and noun, as countOf does.
-func formatCounted(n int64, noun string) string { return countOf(uint64(n), noun) }
-
 // showPackets prints a line for each item of the Reader, and for each packet.
 func (p *program) showPackets(ctx context.Context, o *inspectOptions, f *openRecording, out *lines, read *atomic.Int64) (bool, error) {
 	r, err := f.Reader()
@@ -428,14 +426,14 @@ func (l *packetLine) print(asJSON bool, out *lines) {
 		text += ", session " + l.Session
 	}
 	if l.What == "packet" {
-		text += ": " + countOf(l.Ticks, "tick")
+		text += ": " + nouns.Count(l.Ticks, "tick")
 	}
 	for _, x := range []struct {
 		n    uint64
 		what string
 	}{{l.NotAsked, "not asked"}, {l.Withheld, "withheld"}, {l.Gone, "gone, " + l.Reason}} {
 		if x.n > 0 {
-			text += fmt.Sprintf(", %s %s", formatThousands(x.n), x.what)
+			text += fmt.Sprintf(", %s %s", nouns.Thousands(x.n), x.what)
 		}
 	}
 	if l.Malformed != "" {

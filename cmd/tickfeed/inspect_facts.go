@@ -20,6 +20,7 @@ import (
 	"tickfeed/feed"
 	"tickfeed/feed/facts"
 	factspage "tickfeed/feed/facts/page"
+	"tickfeed/feed/nouns"
 )
 
 // measuredFile is the facts of one recording.
@@ -135,9 +136,9 @@ func factsText(out *lines, m *measuredFile) {
 	all := m.report.Instruments
 	others := ""
 	if m.others > 0 {
-		others = fmt.Sprintf(", the busiest of %s", formatThousands(uint64(m.others+len(all))))
+		others = fmt.Sprintf(", the busiest of %s", nouns.Thousands(uint64(m.others+len(all))))
 	}
-	out.printf("%s: %s measured%s\n", m.title, plural(len(all), "instrument"), others)
+	out.printf("%s: %s measured%s\n", m.title, nouns.Count(len(all), "instrument"), others)
 	if len(all) == 0 {
 		return
 	}
@@ -187,7 +188,7 @@ func factsText(out *lines, m *measuredFile) {
 	}
 	for k := range all[:min(len(all), factsCharts)] {
 		in := &all[k]
-		out.printf("\n%s: %s, %.3g a second\n", oneLine(in.Definition.Name()), countOf(in.Events, "event"), in.Rate)
+		out.printf("\n%s: %s, %.3g a second\n", oneLine(in.Definition.Name()), nouns.Count(in.Events, "event"), in.Rate)
 		for _, picture := range factsPictures(in) {
 			if len(picture.values) > 1 {
 				out.paintf(plain, "", "  %-20s %s  %s\n", picture.name, chart(resample(picture.values, min(36, width-46))), picture.about)
@@ -219,7 +220,7 @@ func wholeText(out *lines, w *facts.Whole) {
 		bursts = fmt.Sprintf("; variance / mean of counts %s in 1 s, %s in 0.1 s", shortNumber(w.FanoSecond), shortNumber(w.FanoTenth))
 	}
 	out.printf("  whole feed: %s, %.3g a second; busiest second %s (%s × the mean), busiest 0.1 s %s%s\n",
-		countOf(w.Ticks, "tick"), w.Rate, formatThousands(w.BusiestSecond), shortNumber(w.Peak()), formatThousands(w.BusiestTenth), bursts)
+		nouns.Count(w.Ticks, "tick"), w.Rate, nouns.Thousands(w.BusiestSecond), shortNumber(w.Peak()), nouns.Thousands(w.BusiestTenth), bursts)
 }
 
 // factCell formats one value of the table.

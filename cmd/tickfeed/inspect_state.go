@@ -7,6 +7,7 @@ import (
 
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
+	"tickfeed/feed/nouns"
 )
 
 // showState prints the state as of --at.
@@ -102,14 +103,14 @@ func showInstrument(out *lines, state *feed.State, id feed.InstrumentID) {
 				side = " " + s.LastSide.String()
 			}
 			out.printf("  trade     %s x %s%s, of %s\n", price(s.Last), size(s.LastSize), side, eventTime(s.LastTime))
-			out.printf("  range     open %s, high %s, low %s; volume %s in %s\n", price(s.Open), price(s.High), price(s.Low), size(s.Volume), countOf(uint64(s.Trades), "trade"))
+			out.printf("  range     open %s, high %s, low %s; volume %s in %s\n", price(s.Open), price(s.High), price(s.Low), size(s.Volume), nouns.Count(uint64(s.Trades), "trade"))
 		}
 	}
 	bids, asks := in.Bids, in.Asks
 	if len(bids)+len(asks) == 0 {
 		return
 	}
-	out.printf("  book      %s, %s\n", countOf(uint64(len(bids)), "bid"), countOf(uint64(len(asks)), "ask"))
+	out.printf("  book      %s, %s\n", nouns.Count(len(bids), "bid"), nouns.Count(len(asks), "ask"))
 	for i := range min(bookLevels, max(len(bids), len(asks))) {
 		left, right := "", ""
 		if i < len(bids) {

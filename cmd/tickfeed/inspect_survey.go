@@ -12,6 +12,7 @@ import (
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
+	"tickfeed/feed/nouns"
 )
 
 // showSurvey prints a survey of f that fits on one screen.
@@ -66,7 +67,7 @@ func surveyText(out *lines, f *openRecording, s *recording.Survey) {
 	out.printf("%s: %s, %s\n", f.title(), size, closed)
 	sessionRows(row, s)
 	told := s.Withheld + s.Expired + s.Damaged
-	numbers := fmt.Sprintf("%s without a tick", formatThousands(s.NotAsked+told+s.Missing))
+	numbers := fmt.Sprintf("%s without a tick", nouns.Thousands(s.NotAsked+told+s.Missing))
 	if s.NotAsked+told+s.Missing == 0 {
 		numbers = "each has its tick"
 	}
@@ -83,7 +84,7 @@ func surveyText(out *lines, f *openRecording, s *recording.Survey) {
 		{s.Disowned, "disowned: a later session begins before them"},
 	} {
 		if x.n > 0 {
-			row("", "%s %s", formatThousands(x.n), x.what)
+			row("", "%s %s", nouns.Thousands(x.n), x.what)
 		}
 	}
 	row("ticks", "%s", kinds(s))
@@ -99,7 +100,7 @@ func surveyText(out *lines, f *openRecording, s *recording.Survey) {
 	}
 	rateRows(row, s, out.screen.width)
 	if s.Ticks > 0 {
-		text := fmt.Sprintf("%.1f bytes a tick, in %s of %s on average", float64(s.Bytes)/float64(s.Ticks), countOf(s.Packets, "packet"), formatBytes(s.Bytes/int64(s.Packets)))
+		text := fmt.Sprintf("%.1f bytes a tick, in %s of %s on average", float64(s.Bytes)/float64(s.Ticks), nouns.Count(s.Packets, "packet"), formatBytes(s.Bytes/int64(s.Packets)))
 		if priced := s.Kinds[feed.KindQuote] + s.Kinds[feed.KindTrade]; priced > 0 {
 			text += fmt.Sprintf("; %.1f %% of quotes and trades in a fixed-width pattern", 100*float64(s.Fixed)/float64(priced))
 		}
@@ -112,7 +113,7 @@ func surveyText(out *lines, f *openRecording, s *recording.Survey) {
 func sessionRows(row func(string, string, ...any), s *recording.Survey) {
 	for i, l := range s.Lines {
 		if i == linesShown && len(s.Lines)+s.MoreLines > linesShown+1 {
-			row("", "and %s more", plural(len(s.Lines)+s.MoreLines-linesShown, "session"))
+			row("", "and %s more", nouns.Count(len(s.Lines)+s.MoreLines-linesShown, "session"))
 			break
 		}
 		h := l.Header
@@ -153,16 +154,16 @@ func kinds(s *recording.Survey) string {
 	var parts []string
 	for k, n := range s.Kinds {
 		if n > 0 && feed.Kind(k).Known() {
-			parts = append(parts, countOf(n, feed.Kind(k).String()))
+			parts = append(parts, nouns.Count(n, feed.Kind(k).String()))
 		}
 	}
 	if s.Unknown > 0 {
-		parts = append(parts, formatThousands(s.Unknown)+" of kinds that this version does not know")
+		parts = append(parts, nouns.Thousands(s.Unknown)+" of kinds that this version does not know")
 	}
 	if len(parts) == 0 {
 		return "none"
 	}
-	return formatThousands(s.Ticks) + ": " + strings.Join(parts, ", ")
+	return nouns.Thousands(s.Ticks) + ": " + strings.Join(parts, ", ")
 }
 
 // named returns the number of defined instruments.
@@ -182,7 +183,7 @@ func busiestText(s *recording.Survey) string {
 		if len(parts) == busiest || c.Ticks == 0 {
 			break
 		}
-		parts = append(parts, fmt.Sprintf("%s %s", countName(c), formatThousands(c.Ticks)))
+		parts = append(parts, fmt.Sprintf("%s %s", countName(c), nouns.Thousands(c.Ticks)))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -251,11 +252,11 @@ func damageRows(row func(string, string, ...any), s *recording.Survey) {
 		return
 	}
 	if s.Malformed > 0 {
-		row("damage", "%s with a valid checksum and invalid content", countOf(s.Malformed, "packet"))
+		row("damage", "%s with a valid checksum and invalid content", nouns.Count(s.Malformed, "packet"))
 	}
 	for i, d := range s.Damages {
 		if i == shownDamage && len(s.Damages)+s.MoreDamages > shownDamage+1 {
-			row("", "and %s more", plural(len(s.Damages)+s.MoreDamages-shownDamage, "place"))
+			row("", "and %s more", nouns.Count(len(s.Damages)+s.MoreDamages-shownDamage, "place"))
 			break
 		}
 		name := "damage"

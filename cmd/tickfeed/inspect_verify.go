@@ -12,6 +12,7 @@ import (
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
+	"tickfeed/feed/nouns"
 )
 
 // showVerified reads all of f, verifying every checksum and decoding every packet, prints the result, and reports whether
@@ -132,13 +133,13 @@ func (v *verified) print(out *lines) {
 	if !v.Closed {
 		closed = "not closed, its end may be missing"
 	}
-	numbers, without := formatThousands(v.Numbers)+" numbers", []string(nil)
+	numbers, without := nouns.Thousands(v.Numbers)+" numbers", []string(nil)
 	for _, x := range []struct {
 		n    uint64
 		what string
 	}{{v.NotAsked, "not asked for"}, {v.Withheld, "withheld by the recorder's own policy"}} {
 		if x.n > 0 {
-			without = append(without, formatThousands(x.n)+" of them "+x.what)
+			without = append(without, nouns.Thousands(x.n)+" of them "+x.what)
 		}
 	}
 	if len(without) > 0 {
@@ -150,25 +151,25 @@ func (v *verified) print(out *lines) {
 		out.paintf(green, continued4, "%s: sound, %s; %s\n", oneLine(v.File), closed, rest)
 		return
 	case v.Sound:
-		out.paintf(red, continued4, "%s: not whole, %s; %s; %s\n", oneLine(v.File), countAre(v.GoneNumbers, "number", "gone"), closed, rest)
+		out.paintf(red, continued4, "%s: not whole, %s; %s; %s\n", oneLine(v.File), nouns.Are(v.GoneNumbers, "number", "gone"), closed, rest)
 	default:
 		gone := ""
 		if v.GoneNumbers > 0 {
-			gone = ", " + countAre(v.GoneNumbers, "number", "gone")
+			gone = ", " + nouns.Are(v.GoneNumbers, "number", "gone")
 		}
-		out.paintf(red, continued4, "%s: damaged in %s, %s%s; %s\n", oneLine(v.File), plural(len(v.Damages)+v.More, "place"), countAre(v.Missing, "number", "missing"), gone, closed)
+		out.paintf(red, continued4, "%s: damaged in %s, %s%s; %s\n", oneLine(v.File), nouns.Count(len(v.Damages)+v.More, "place"), nouns.Are(v.Missing, "number", "missing"), gone, closed)
 	}
 	for _, d := range v.Damages {
 		out.printf("  %s\n", d)
 	}
 	if v.More > 0 {
-		out.printf("  and %s more\n", plural(v.More, "place"))
+		out.printf("  and %s more\n", nouns.Count(v.More, "place"))
 	}
 	for _, g := range v.Gone {
 		out.printf("  numbers %v are gone: %s\n", g.Range, goneReason(g.Reason))
 	}
 	if v.MoreGone > 0 {
-		out.printf("  and %s more\n", plural(v.MoreGone, "range"))
+		out.printf("  and %s more\n", nouns.Count(v.MoreGone, "range"))
 	}
 }
 
@@ -202,7 +203,7 @@ func damageOf(d recording.Damage) jsonDamage {
 }
 
 func (d jsonDamage) String() string {
-	text := fmt.Sprintf("%s at byte %d", formatCounted(d.Bytes, "byte"), d.Offset)
+	text := fmt.Sprintf("%s at byte %d", nouns.Count(d.Bytes, "byte"), d.Offset)
 	if d.Bytes == 0 {
 		text = fmt.Sprintf("packets are absent at byte %d", d.Offset)
 	}

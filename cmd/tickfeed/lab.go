@@ -22,6 +22,7 @@ import (
 	"tickfeed/cmd/ops"
 	"tickfeed/codec/certs"
 	"tickfeed/codec/lab"
+	"tickfeed/feed/nouns"
 	"tickfeed/feed/script"
 )
 
@@ -203,7 +204,7 @@ func (p *program) labScript(ctx context.Context, o *labOptions, args []string) (
 			return nil, usage("%w", err)
 		}
 		if s = lab.FaultsOf(all); len(s.Rules) < len(all.Rules) {
-			p.notef("%s: %s of a market left out: they are for tickfeed publish --scenario", args[0], plural(len(all.Rules)-len(s.Rules), "event"))
+			p.notef("%s: %s of a market left out: they are for tickfeed publish --scenario", args[0], nouns.Count(len(all.Rules)-len(s.Rules), "event"))
 		}
 	}
 	for _, text := range o.rules {
@@ -352,7 +353,7 @@ func (x *runningLab) serve(ctx context.Context, end context.CancelCauseFunc) err
 		return err
 	}
 	for _, ln := range x.listeners {
-		p.notef("listening on %s, passing connections on to %s; %s", listenName(ln), o.upstream, plural(len(x.lab.Script.Rules), "rule"))
+		p.notef("listening on %s, passing connections on to %s; %s", listenName(ln), o.upstream, nouns.Count(len(x.lab.Script.Rules), "rule"))
 	}
 	stop := func() {}
 	if o.commands {
@@ -399,11 +400,11 @@ func (x *runningLab) end(ctx context.Context, why error) error {
 		return cause
 	case ctx.Err() != nil && x.p.stopped() != nil:
 		if never > 0 {
-			x.p.notef("%s never did anything", plural(never, "rule"))
+			x.p.notef("%s never did anything", nouns.Count(never, "rule"))
 		}
 		return errInterrupted
 	case never > 0:
-		return wrong("%s never did anything", plural(never, "rule"))
+		return wrong("%s never did anything", nouns.Count(never, "rule"))
 	}
 	return nil
 }
@@ -432,7 +433,7 @@ func (p *program) printLabEvent(o *labOptions, e *lab.Event) error {
 		}
 	}
 	if e.Seq > 0 {
-		line += fmt.Sprintf(", at %s", formatThousands(e.Seq))
+		line += fmt.Sprintf(", at %s", nouns.Thousands(e.Seq))
 	}
 	_, err := fmt.Fprintln(p.stdout, s.fit(line, "              "))
 	return output(err)
@@ -454,7 +455,7 @@ func (p *program) printLabResults(o *labOptions, x *lab.Lab) (never int, err err
 			b.Write(append(line, '\n'))
 			continue
 		}
-		times := s.paint(green, fmt.Sprintf("%7s", formatThousands(r.Times)))
+		times := s.paint(green, fmt.Sprintf("%7s", nouns.Thousands(r.Times)))
 		if r.Times == 0 {
 			times = s.paint(red, "  never")
 		}
@@ -493,7 +494,7 @@ type labStatus struct {
 
 // String describes the status for people.
 func (s labStatus) String() string {
-	return fmt.Sprintf("passing connections on to %s: %s, %s\n%v", ops.Clean(s.Upstream), plural(s.Connections, "connection"), plural(len(s.Rules), "rule"), s.Rules)
+	return fmt.Sprintf("passing connections on to %s: %s, %s\n%v", ops.Clean(s.Upstream), nouns.Count(s.Connections, "connection"), nouns.Count(len(s.Rules), "rule"), s.Rules)
 }
 
 // labSite returns the site that is served over HTTP.

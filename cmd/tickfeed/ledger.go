@@ -21,6 +21,7 @@ import (
 	"tickfeed/codec/recording/text"
 	"tickfeed/feed"
 	"tickfeed/feed/files/rawfile"
+	"tickfeed/feed/nouns"
 )
 
 // diffOptions are the flags of ledger diff.
@@ -136,7 +137,7 @@ func (p *program) ledgerDiff(ctx context.Context, o *diffOptions, args []string)
 	}()
 	var read atomic.Uint64
 	cfg.Read = read.Store
-	stop := p.progress(func() string { return fmt.Sprintf("comparing: %s read", countOf(read.Load(), "entry")) })
+	stop := p.progress(func() string { return fmt.Sprintf("comparing: %s read", nouns.Count(read.Load(), "entry")) })
 	defer stop()
 	var parties [2]*diffParty
 	for i, path := range paths {
@@ -353,12 +354,12 @@ const (
 func diffText(out *lines, parties [2]*diffParty, r *compare.Result) {
 	for i, d := range parties {
 		s := r.Parties[i]
-		notes := []string{d.kind, countOf(s.Ticks, "tick"), plural(len(s.Sessions), "session")}
+		notes := []string{d.kind, nouns.Count(s.Ticks, "tick"), nouns.Count(len(s.Sessions), "session")}
 		if d.kind == kindLedger {
 			notes[1] += " without their contents"
 		}
 		if s.Repeated > 0 {
-			notes = append(notes, countOf(s.Repeated, "tick")+" twice")
+			notes = append(notes, nouns.Count(s.Repeated, "tick")+" twice")
 		}
 		if s.Unexplained {
 			notes = append(notes, "its counts do not add up")
@@ -370,15 +371,15 @@ func diffText(out *lines, parties [2]*diffParty, r *compare.Result) {
 	}
 	width := 0
 	for _, s := range r.Sessions {
-		width = max(width, len(formatThousands(s.Same)))
+		width = max(width, len(nouns.Thousands(s.Same)))
 		for i := range parties {
 			for a := range compare.NumAbsences {
-				width = max(width, len(formatThousands(s.Lacks[i][a].Count)))
+				width = max(width, len(nouns.Thousands(s.Lacks[i][a].Count)))
 			}
 		}
 	}
 	row := func(c colour, what string, n uint64, note string) {
-		text := strings.TrimRight(fmt.Sprintf("  %-18s %*s  %s", what, width, formatThousands(n), note), " ")
+		text := strings.TrimRight(fmt.Sprintf("  %-18s %*s  %s", what, width, nouns.Thousands(n), note), " ")
 		out.paintf(c, strings.Repeat(" ", width+23), "%s\n", text)
 	}
 	for _, s := range r.Sessions {
@@ -427,11 +428,11 @@ func diffInstruments(out *lines, r *compare.Result) {
 			var parts []string
 			for i, n := range in.Lacks {
 				if n > 0 {
-					parts = append(parts, fmt.Sprintf("%s not with %s", formatThousands(n), partyNames[i]))
+					parts = append(parts, fmt.Sprintf("%s not with %s", nouns.Thousands(n), partyNames[i]))
 				}
 			}
 			if in.Contents > 0 {
-				parts = append(parts, formatThousands(in.Contents)+" different")
+				parts = append(parts, nouns.Thousands(in.Contents)+" different")
 			}
 			out.printf("  %-18s %s\n", oneLine(cmp.Or(in.Name, "(not defined)")), strings.Join(parts, ", "))
 		}
@@ -448,7 +449,7 @@ func diffFirst(out *lines, parties [2]*diffParty, r *compare.Result) {
 		if d.Lacks >= 0 {
 			what = partyNames[d.Lacks] + " " + parties[d.Lacks].lacks(d.Absence)
 		}
-		out.printf("  %s of session %v: %s\n", formatThousands(d.Seq), d.Session, what)
+		out.printf("  %s of session %v: %s\n", nouns.Thousands(d.Seq), d.Session, what)
 		for i, text := range d.Texts {
 			if text != "" {
 				out.printf("    %s  %s\n", partyNames[i], oneLine(text))
@@ -503,7 +504,7 @@ func rangesText(s *compare.Ranges) string {
 		b.WriteString(r.String())
 	}
 	if more := uint64(len(s.Ranges)) + s.More; more > rangesShown {
-		fmt.Fprintf(&b, " and %s more", formatThousands(more-rangesShown))
+		fmt.Fprintf(&b, " and %s more", nouns.Thousands(more-rangesShown))
 	}
 	return b.String()
 }

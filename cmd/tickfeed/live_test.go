@@ -26,6 +26,7 @@ import (
 	"tickfeed/codec/logto/logtest"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
+	"tickfeed/feed/nouns"
 	"tickfeed/publisher"
 	"tickfeed/publisher/journal"
 )
@@ -569,7 +570,7 @@ func TestLiveOutput(t *testing.T) {
 	}
 	account := func(c *command, ticks, recoveries int) {
 		lines := strings.Split(strings.TrimSpace(c.err.String()), "\n")
-		assert.Equal(t, fmt.Sprintf("account: %s, %s, 0 withheld, 0 lost, 0 disowned, 0 duplicated; next seq %d", plural(ticks, "tick"), plural(recoveries, "recovery"), n+1),
+		assert.Equal(t, fmt.Sprintf("account: %s, %s, 0 withheld, 0 lost, 0 disowned, 0 duplicated; next seq %d", nouns.Count(ticks, "tick"), nouns.Count(recoveries, "recovery"), n+1),
 			lines[len(lines)-1])
 		assert.Contains(t, lines, fmt.Sprintf("end of the source: the last number is %d", n))
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tickfeed/feed"
+	"tickfeed/feed/nouns"
 	"tickfeed/feed/sim"
 )
 
@@ -72,7 +73,7 @@ func (o *universeOptions) load(ctx context.Context, n *int) (*sim.Universe, erro
 	case !o.instruments.Changed:
 		*n = u.Len()
 	case *n > u.Len():
-		return nil, usage("--instruments must be at most %s, the number in %s, got %s", formatThousands(uint64(u.Len())), o.file, formatThousands(uint64(*n)))
+		return nil, usage("--instruments must be at most %s, the number in %s, got %s", nouns.Thousands(uint64(u.Len())), o.file, nouns.Thousands(uint64(*n)))
 	}
 	return u, nil
 }
@@ -153,7 +154,7 @@ func (o *marketOptions) loadProfile(ctx context.Context) error {
 	case !o.universe.instruments.Changed:
 		o.market.Instruments = n
 	case o.market.Instruments > n:
-		return usage("--instruments must be at most %d, the number in %s, got %s", n, o.profile, formatThousands(uint64(o.market.Instruments)))
+		return usage("--instruments must be at most %d, the number in %s, got %s", n, o.profile, nouns.Thousands(uint64(o.market.Instruments)))
 	}
 	return nil
 }

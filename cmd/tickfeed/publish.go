@@ -17,6 +17,7 @@ import (
 
 	"tickfeed/codec/certs"
 	"tickfeed/codec/recording"
+	"tickfeed/feed/nouns"
 	"tickfeed/publisher"
 	"tickfeed/publisher/journal"
 )
@@ -245,7 +246,7 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	if errors.Is(err, errHangs) { // the source has not returned its count
 		ticks = head - pub.Lineage().Current().First
 	}
-	s.say("stopped", fmt.Sprintf("stopped: %s published, next seq %d", countOf(ticks, "tick"), head), "ticks", ticks, "head", head)
+	s.say("stopped", fmt.Sprintf("stopped: %s published, next seq %d", nouns.Count(ticks, "tick"), head), "ticks", ticks, "head", head)
 	if err == nil && ctx.Err() != nil && !o.stdinOrders {
 		return p.stopped()
 	}
@@ -282,7 +283,7 @@ func (o *publishOptions) checkJournal(paths []string) error {
 
 // errHoldsTicks reports that journal dir, whose next number is next, is not empty.
 func errHoldsTicks(dir string, next uint64) error {
-	return usage("journal %s holds %s already; add --append to publish the files after them, or name another directory", dir, countOf(next-1, "tick"))
+	return usage("journal %s holds %s already; add --append to publish the files after them, or name another directory", dir, nouns.Count(next-1, "tick"))
 }
 
 // journalError adds to err what to do about it.

@@ -17,6 +17,7 @@ import (
 	"tickfeed/cmd/ops"
 	"tickfeed/codec/lab"
 	"tickfeed/feed/files/rawfile"
+	"tickfeed/feed/nouns"
 	"tickfeed/publisher"
 	"tickfeed/publisher/journal"
 )
@@ -155,9 +156,9 @@ func (p *program) checkPublish(ctx context.Context, o *publishOptions, paths []s
 	if cfg.MaxConnections == 0 {
 		cfg.MaxConnections = publisher.DefaultConnections
 	}
-	c.add("admit", fmt.Sprintf("%s, at most %s at a time", who, formatThousands(uint64(cfg.MaxConnections))), err)
+	c.add("admit", fmt.Sprintf("%s, at most %s at a time", who, nouns.Thousands(uint64(cfg.MaxConnections))), err)
 	if n := faultsIn(o.market.Scenario); n > 0 {
-		c.add("faults", plural(n, "rule")+" of the scenario, between the publisher and its subscribers", o.checkFaults())
+		c.add("faults", nouns.Count(n, "rule")+" of the scenario, between the publisher and its subscribers", o.checkFaults())
 	}
 	for _, w := range append(c.warnings, o.warnings(who)...) {
 		c.add("warning", w, nil)
@@ -227,16 +228,16 @@ func (o *publishOptions) describeJournal(paths []string) (text string, inUse boo
 	if found == nil || len(found.Lineage) == 0 {
 		return o.journal + " is empty, and a first session would begin in it", found != nil && found.InUse, nil
 	}
-	text = fmt.Sprintf("%s holds %s of %s, the last of them %s (%v, %s); the next would continue at seq %d", o.journal, countOf(found.Next-1, "tick"),
-		plural(len(found.Lineage), "session"), found.Lineage.Current().ID, found.Mode, found.Source, found.Next)
+	text = fmt.Sprintf("%s holds %s of %s, the last of them %s (%v, %s); the next would continue at seq %d", o.journal, nouns.Count(found.Next-1, "tick"),
+		nouns.Count(len(found.Lineage), "session"), found.Lineage.Current().ID, found.Mode, found.Source, found.Next)
 	switch {
 	case found.InUse:
 		text += ", once the publisher that writes to it now has ended"
 	case found.Torn > 0:
-		text += fmt.Sprintf(", after its torn end of %s is cut and kept beside it", countOf(uint64(found.Torn), "byte"))
+		text += fmt.Sprintf(", after its torn end of %s is cut and kept beside it", nouns.Count(uint64(found.Torn), "byte"))
 	}
 	if n := len(found.Damage); n > 0 && !found.InUse {
-		text += fmt.Sprintf("; it is damaged in %s, and what is missing is reported to subscribers: %v", plural(n, "place"), found.Damage[0])
+		text += fmt.Sprintf("; it is damaged in %s, and what is missing is reported to subscribers: %v", nouns.Count(n, "place"), found.Damage[0])
 	}
 	if len(paths) > 0 && !o.appending {
 		return "", found.InUse, errHoldsTicks(o.journal, found.Next)

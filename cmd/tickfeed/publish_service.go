@@ -18,6 +18,7 @@ import (
 	"tickfeed/cmd/ops"
 	"tickfeed/feed"
 	"tickfeed/feed/files"
+	"tickfeed/feed/nouns"
 	"tickfeed/publisher"
 	"tickfeed/publisher/journal"
 )
@@ -200,7 +201,7 @@ func (s *service) feed(ctx, feeding context.Context) error {
 	if s.o.exitAtEnd {
 		what = "end of the source: %s published; exiting once all subscribers have them"
 	}
-	s.say("end of the source", fmt.Sprintf(what, countOf(ticks, "tick")), append(s.inputStats(), "ticks", ticks)...)
+	s.say("end of the source", fmt.Sprintf(what, nouns.Count(ticks, "tick")), append(s.inputStats(), "ticks", ticks)...)
 	if !s.o.exitAtEnd {
 		<-ctx.Done()
 		return context.Cause(ctx)
@@ -329,7 +330,7 @@ func (s *service) sayStart() {
 	rec := s.pub.Recovered()
 	if rec != nil && len(rec.Lineage) > 0 {
 		s.say("recovered", fmt.Sprintf("journal %s: %s of %s; continuing at seq %d",
-			s.o.journal, countOf(rec.Next-1, "tick"), plural(len(rec.Lineage), "session"), rec.Next),
+			s.o.journal, nouns.Count(rec.Next-1, "tick"), nouns.Count(len(rec.Lineage), "session"), rec.Next),
 			"journal", s.o.journal, "next", rec.Next, "sessions", len(rec.Lineage), "torn_bytes", rec.Torn)
 	}
 	if rec != nil {
@@ -369,7 +370,7 @@ func (s *service) warnOfDamage(damage []journal.Damage) {
 	ranges := missing.Ranges()
 	listed := feed.NewRangeSet(ranges[:min(len(ranges), shownPlaces)]...).String()
 	if more := len(ranges) - shownPlaces; more > 0 {
-		listed += " and " + plural(more, "range") + " more"
+		listed += " and " + nouns.Count(more, "range") + " more"
 	}
 	if len(ranges) == 0 {
 		listed = "none that is known"
@@ -394,7 +395,7 @@ func (s *service) sayStatus(ctx context.Context) error {
 		perSecond := float64(st.Head-before) / now.Sub(at).Seconds()
 		before, at = st.Head, now
 		text := fmt.Sprintf("%s ticks/s, head %s, %s", formatCount(math.Round(perSecond)),
-			formatCount(float64(st.Head-1)), plural(len(st.Conns), "subscriber"))
+			formatCount(float64(st.Head-1)), nouns.Count(len(st.Conns), "subscriber"))
 		if s.o.journal != "" {
 			text += ", journal " + formatBytes(st.Journal)
 		}

@@ -21,6 +21,7 @@ import (
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
+	"tickfeed/feed/nouns"
 	"tickfeed/subscriber"
 )
 
@@ -196,7 +197,7 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 	code := p.exit(nil, err)
 	stats := keep.Stats()
 	p.notef("%s", keep.recv.account(ledger, s.Position().Next))
-	p.notef("recorded: %s, %s in %s", countOf(uint64(stats.Packets), "packet"), formatBytes(stats.Bytes), plural(stats.Files, "file"))
+	p.notef("recorded: %s, %s in %s", nouns.Count(uint64(stats.Packets), "packet"), formatBytes(stats.Bytes), nouns.Count(stats.Files, "file"))
 	if code != exitDone {
 		return &exitError{code: code} // already reported
 	}

@@ -18,6 +18,7 @@ import (
 	"tickfeed/codec/certs"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
+	"tickfeed/feed/nouns"
 	"tickfeed/publisher"
 	"tickfeed/publisher/replay"
 )
@@ -277,7 +278,7 @@ func (s *replaying) result(ctx context.Context, err error) error {
 	}
 	st := s.player.Status()
 	if st.Sessions > 0 {
-		s.say("stopped", fmt.Sprintf("stopped at %s: %s played, next seq %d%s", s.clock(st.Recorded), countOf(st.Ticks, "tick"), st.Seq, s.pacing(st)),
+		s.say("stopped", fmt.Sprintf("stopped at %s: %s played, next seq %d%s", s.clock(st.Recorded), nouns.Count(st.Ticks, "tick"), st.Seq, s.pacing(st)),
 			"recorded_time", st.Recorded, "ticks", st.Ticks, "seq", st.Seq, "late_p50_ns", int64(st.LateP50), "late_p99_ns", int64(st.LateP99))
 	}
 	var bad *replay.DataError
@@ -287,7 +288,7 @@ func (s *replaying) result(ctx context.Context, err error) error {
 	case err == nil && ctx.Err() != nil:
 		return s.p.stopped()
 	case err == nil && s.o.exitAtEnd && st.Damaged > 0:
-		return wrong("%s: damaged: %s, and reported to the subscribers as lost", strings.Join(s.names, " "), countAre(st.Damaged, "tick", "missing"))
+		return wrong("%s: damaged: %s, and reported to the subscribers as lost", strings.Join(s.names, " "), nouns.Are(st.Damaged, "tick", "missing"))
 	}
 	return err
 }
@@ -427,7 +428,7 @@ type replayStatus struct {
 func (st replayStatus) String() string {
 	at := time.Unix(0, st.Recorded).UTC().Format("2006-01-02 15:04:05.000Z")
 	text := fmt.Sprintf("%s at %s, %v, seq %d, %s ticks played, %s, session %v", st.State, at, st.Speed, st.Seq,
-		formatThousands(st.Ticks), plural(st.Subscribers, "subscriber"), st.Session)
+		nouns.Thousands(st.Ticks), nouns.Count(st.Subscribers, "subscriber"), st.Session)
 	if st.Behind >= behindTold {
 		text += ", behind by " + formatDuration(st.Behind)
 	}
@@ -523,7 +524,7 @@ func (s *replaying) sayStart(session feed.Session) {
 	text := fmt.Sprintf("recorded from %s, speed %v", s.clock(st.First), st.Speed)
 	switch {
 	case s.o.waitFor > 0:
-		text += ", waiting for " + plural(s.o.waitFor, "subscriber")
+		text += ", waiting for " + nouns.Count(s.o.waitFor, "subscriber")
 	case s.o.paused:
 		text += ", paused"
 	case s.o.startAt != "":
@@ -564,7 +565,7 @@ func (s *replaying) line(st replay.Status, hint string, width int) string {
 			text += ", sent as " + clock(at)
 		}
 	}
-	for _, more := range []string{fmt.Sprintf(", %v", st.Speed), hint, s.behind(st), ", " + plural(s.info().Subscribers, "subscriber"), fmt.Sprintf(", seq %d", st.Seq)} {
+	for _, more := range []string{fmt.Sprintf(", %v", st.Speed), hint, s.behind(st), ", " + nouns.Count(s.info().Subscribers, "subscriber"), fmt.Sprintf(", seq %d", st.Seq)} {
 		if width == 0 || cells(text+more) < width {
 			text += more
 		}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tickfeed/codec/lab"
+	"tickfeed/feed/nouns"
 	"tickfeed/feed/script"
 	"tickfeed/feed/sim"
 )
@@ -155,7 +156,7 @@ func (f *faultLab) serve(ctx context.Context, s *service) error {
 			return
 		}
 		if s.p.consoleLog() {
-			s.log.Info().Msg(printable(fmt.Sprintf("fault: %s, connection %d, at %s", e.Fault, e.Connection, formatThousands(e.Seq))))
+			s.log.Info().Msg(printable(fmt.Sprintf("fault: %s, connection %d, at %s", e.Fault, e.Connection, nouns.Thousands(e.Seq))))
 			return
 		}
 		s.log.Info().Str("fault", e.Fault).Str("client", e.Client).Uint64("connection", e.Connection).Uint64("seq", e.Seq).Msg("fault")
@@ -206,7 +207,7 @@ func noteOf(e *sim.Event) string {
 	case e.Symbol == "":
 		return e.Note
 	case e.Instruments > 1:
-		return fmt.Sprintf("%s and %s more: %s", e.Symbol, formatThousands(uint64(e.Instruments-1)), e.Note)
+		return fmt.Sprintf("%s and %s more: %s", e.Symbol, nouns.Thousands(uint64(e.Instruments-1)), e.Note)
 	}
 	return e.Symbol + ": " + e.Note
 }

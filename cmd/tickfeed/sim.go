@@ -16,6 +16,7 @@ import (
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
+	"tickfeed/feed/nouns"
 	"tickfeed/feed/sim"
 )
 
@@ -114,10 +115,10 @@ func (p *program) sim(ctx context.Context, o *simOptions) error {
 		return o.scenario.refused(err)
 	}
 	if n := faultsIn(o.market.Scenario); n > 0 {
-		p.notef("%s: %s left out: they need a network; see tickfeed publish and tickfeed lab", o.scenario.name, plural(n, "fault"))
+		p.notef("%s: %s left out: they need a network; see tickfeed publish and tickfeed lab", o.scenario.name, nouns.Count(n, "fault"))
 	}
 	if n := byHandIn(o.market.Scenario); n > 0 {
-		p.notef("%s left out: sim has nothing that triggers \"on NAME\"; see tickfeed publish --commands", plural(n, "event"))
+		p.notef("%s left out: sim has nothing that triggers \"on NAME\"; see tickfeed publish --commands", nouns.Count(n, "event"))
 	}
 	out, err := p.createRecording(o.output, o.force)
 	if err != nil {
@@ -236,14 +237,14 @@ func (r *simulating) summary() string {
 	var kinds []string
 	for kind, n := range st.Kinds {
 		if n > 0 {
-			kinds = append(kinds, countOf(n, feed.Kind(kind).String()))
+			kinds = append(kinds, nouns.Count(n, feed.Kind(kind).String()))
 		}
 	}
 	lines := []string{
-		fmt.Sprintf("%s: %s in %s (%s/s)", r.o.marketName(), countOf(st.Ticks, "tick"), formatDuration(took),
+		fmt.Sprintf("%s: %s in %s (%s/s)", r.o.marketName(), nouns.Count(st.Ticks, "tick"), formatDuration(took),
 			formatCount(float64(st.Ticks)/max(took.Seconds(), 1e-9))),
 		"  ticks        " + strings.Join(kinds, ", "),
-		"  instruments  " + formatThousands(st.Instruments),
+		"  instruments  " + nouns.Thousands(st.Instruments),
 		fmt.Sprintf("  time         %s to %s", eventTime(st.First), eventTime(st.Last)),
 	}
 	if r.o.market.Scenario != nil {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"tickfeed/feed/nouns"
 	"tickfeed/feed/sim"
 )
 
@@ -50,21 +51,21 @@ func (m *marketEvents) lines() (lines []string) {
 	for _, x := range m.kinds {
 		line := happenedText(&x.first)
 		if x.n > 1 {
-			line += fmt.Sprintf(" (%s times)", formatThousands(x.n))
+			line += fmt.Sprintf(" (%s times)", nouns.Thousands(x.n))
 		}
 		lines = append(lines, line)
 	}
 	if m.more > 0 {
-		lines = append(lines, countOf(m.more, "more remark")+" about events")
+		lines = append(lines, nouns.Count(m.more, "more remark")+" about events")
 	}
 	return lines
 }
 
 // summary counts the events, for people.
 func (m *marketEvents) summary() string {
-	text := formatThousands(m.happened) + " happened"
+	text := nouns.Thousands(m.happened) + " happened"
 	if m.odd > 0 {
-		text += ", " + countOf(m.odd, "remark")
+		text += ", " + nouns.Count(m.odd, "remark")
 	}
 	return text
 }
@@ -80,7 +81,7 @@ func happenedText(e *sim.Event) string {
 	case e.Note != "":
 		to = ": " + noteOf(e)
 	case e.Instruments > 0:
-		to = ": " + plural(e.Instruments, "instrument")
+		to = ": " + nouns.Count(e.Instruments, "instrument")
 	}
 	return fmt.Sprintf("market at %s: %s%s", time.Unix(0, e.Time).UTC().Format("15:04:05.000Z"), e.Rule.Text, to)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tickfeed/codec/recording"
+	"tickfeed/feed/nouns"
 )
 
 // A slowOutput is an output that may block: a pipe without a reader, a disk that hangs. It records what it waits for, so
@@ -54,7 +55,7 @@ func (s *slowOutput) create(path string, replace bool) (*recording.Output, error
 func (s *slowOutput) waits() string {
 	if b := s.writes.Load(); b != nil {
 		if n := bytes.Count(*b, []byte("\n")); n > 0 && s.name == standardOutputName {
-			return fmt.Sprintf("%s to take %s", s.name, countOf(uint64(n), "line"))
+			return fmt.Sprintf("%s to take %s", s.name, nouns.Count(uint64(n), "line"))
 		}
 		return fmt.Sprintf("%s to take %s", s.name, formatBytes(int64(len(*b))))
 	}

@@ -17,6 +17,7 @@ import (
 	"tickfeed/codec"
 	"tickfeed/feed"
 	"tickfeed/feed/files/textfile"
+	"tickfeed/feed/nouns"
 	"tickfeed/subscriber"
 )
 
@@ -424,7 +425,7 @@ func (p *program) ended(ctx context.Context, err error) error {
 // promised; see feed.Account.
 func lostError(t feed.Totals) error {
 	if lost := t.Lost - t.Expired; lost > 0 {
-		return wrong("%s; the reasons are listed above", countAre(lost, "tick", "lost"))
+		return wrong("%s; the reasons are listed above", nouns.Are(lost, "tick", "lost"))
 	}
 	return nil
 }

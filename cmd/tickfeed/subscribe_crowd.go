@@ -7,6 +7,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/feed"
+	"tickfeed/feed/nouns"
 	"tickfeed/subscriber"
 )
 
@@ -56,7 +57,7 @@ func (e *event) add(r *receiver, ns ...subscriber.Numbers) {
 }
 
 // on describes the connections of e for people.
-func (e *event) on() string { return plural(len(e.lines), "connection") }
+func (e *event) on() string { return nouns.Count(len(e.lines), "connection") }
 
 // change records a change of the line of r; r.state is still the state before it. It is safe for concurrent use.
 func (w *crowd) change(r *receiver, c *subscriber.Change) {
@@ -111,13 +112,13 @@ func (w *crowd) report() {
 		w.say("%s recovered, the slowest in %s", e.recovered.on(), formatDuration(w.slowest))
 	}
 	if e.withheld.lines != nil {
-		w.say("withheld on %s: %s skipped because the connection was too slow", e.withheld.on(), countOf(e.withheld.numbers, "tick"))
+		w.say("withheld on %s: %s skipped because the connection was too slow", e.withheld.on(), nouns.Count(e.withheld.numbers, "tick"))
 	}
 	if e.lost.lines != nil {
 		w.say("lost on %s: %s", e.lost.on(), w.lostReason)
 	}
 	if e.disowned.lines != nil {
-		w.say("disowned on %s: %s that no longer belong to any session", e.disowned.on(), countOf(e.disowned.numbers, "number"))
+		w.say("disowned on %s: %s that no longer belong to any session", e.disowned.on(), nouns.Count(e.disowned.numbers, "number"))
 	}
 	if e.filtered.lines != nil {
 		from := fmt.Sprintf("number %d", w.from.From)

@@ -13,6 +13,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/certs"
+	"tickfeed/feed/nouns"
 	"tickfeed/subscriber"
 )
 
@@ -46,16 +47,16 @@ func describe(c *subscriber.Change, before subscriber.ConnState, greeted bool) (
 	}
 	if r := c.Report; r != nil {
 		add("recovered in %s by %s: cause %s, down %s, %s, %s replayed, %s dropped", formatDuration(r.Live), r.Resume, r.Cause,
-			formatDuration(r.Down), plural(r.Attempts, "attempt"), countOf(r.Replayed, "tick"), countOf(r.Duplicates, "duplicate"))
+			formatDuration(r.Down), nouns.Count(r.Attempts, "attempt"), nouns.Count(r.Replayed, "tick"), nouns.Count(r.Duplicates, "duplicate"))
 	}
 	for _, n := range c.Withheld {
-		add("withheld %v: %s skipped because this subscriber was too slow", n, countOf(n.Range.Len(), "tick"))
+		add("withheld %v: %s skipped because this subscriber was too slow", n, nouns.Count(n.Range.Len(), "tick"))
 	}
 	for _, n := range c.Lost {
 		add("lost %v: %s", n, lostReason(c, n.Range.Len()))
 	}
 	for _, n := range c.Disowned {
-		add("disowned %v: %s that no longer belong to any session", n, countOf(n.Range.Len(), "number"))
+		add("disowned %v: %s that no longer belong to any session", n, nouns.Count(n.Range.Len(), "number"))
 	}
 	if f := c.Filtered; f != nil {
 		add("%s from number %d on", filterText(f.Filter), f.From)
@@ -71,7 +72,7 @@ func describe(c *subscriber.Change, before subscriber.ConnState, greeted bool) (
 
 // lostReason explains why count numbers of c are lost.
 func lostReason(c *subscriber.Change, count uint64) string {
-	these := "these " + formatThousands(count)
+	these := "these " + nouns.Thousands(count)
 	if count == 1 {
 		these = "this number"
 	}

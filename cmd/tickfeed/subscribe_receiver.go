@@ -12,6 +12,7 @@ import (
 	"tickfeed/feed"
 	"tickfeed/feed/files/parquetfile"
 	"tickfeed/feed/files/textfile"
+	"tickfeed/feed/nouns"
 	"tickfeed/subscriber"
 )
 
@@ -112,14 +113,14 @@ func (r *receiver) summarize(s *codec.SnapshotBegin, state *feed.State) error {
 	if r.passing = n > fewInstruments; !r.passing {
 		return nil
 	}
-	what := "snapshot of " + plural(n, "instrument")
+	what := "snapshot of " + nouns.Count(n, "instrument")
 	switch s.Scope {
 	case codec.ScopeDefinitions:
-		what = "definitions of " + plural(n, "instrument")
+		what = "definitions of " + nouns.Count(n, "instrument")
 	case codec.ScopeAdded:
 		what = "snapshot of the added instruments"
 	}
-	r.printer.buf = fmt.Appendf(r.printer.buf, "%*s%s as of number %s (--snapshot prints it)\n", seqWidth+1, "", what, formatThousands(s.Seq))
+	r.printer.buf = fmt.Appendf(r.printer.buf, "%*s%s as of number %s (--snapshot prints it)\n", seqWidth+1, "", what, nouns.Thousands(s.Seq))
 	return r.printer.flush()
 }
 
@@ -283,15 +284,15 @@ func (l *link) unfinished() uint64 {
 func accountText(ticks, recoveries, unfinished uint64, t feed.Totals, repeated uint64, end string) string {
 	expired := ""
 	if t.Expired > 0 {
-		expired = fmt.Sprintf(" (%s expired)", formatThousands(t.Expired))
+		expired = fmt.Sprintf(" (%s expired)", nouns.Thousands(t.Expired))
 	}
 	open := ""
 	if unfinished > 0 {
-		open = fmt.Sprintf(" (%s not over)", formatThousands(unfinished))
+		open = fmt.Sprintf(" (%s not over)", nouns.Thousands(unfinished))
 	}
 	return fmt.Sprintf("account: %s, %s%s, %s withheld, %s lost%s, %s disowned, %s duplicated; %s",
-		countOf(ticks, "tick"), countOf(recoveries+unfinished, "recovery"), open, formatThousands(t.Withheld), formatThousands(t.Lost), expired,
-		formatThousands(t.Disowned), formatThousands(repeated), end)
+		nouns.Count(ticks, "tick"), nouns.Count(recoveries+unfinished, "recovery"), open, nouns.Thousands(t.Withheld), nouns.Thousands(t.Lost), expired,
+		nouns.Thousands(t.Disowned), nouns.Thousands(repeated), end)
 }
 
 // An order checks, independently of the subscriber, that no number of a session comes twice or after a greater one.

@@ -11,6 +11,7 @@ import (
 
 	"tickfeed/feed"
 	"tickfeed/feed/files/textfile"
+	"tickfeed/feed/nouns"
 	"tickfeed/subscriber"
 )
 
@@ -146,15 +147,15 @@ func (r *report) total(m *moment, account feed.Totals, percentiles []percentile)
 	}
 	var b bytes.Buffer
 	row := func(name, publish, event string) { fmt.Fprintf(&b, "  %-12s %18s %18s\n", name, publish, event) }
-	count := func(name string, n uint64) { fmt.Fprintf(&b, "  %-12s %18s\n", name, formatThousands(n)) }
-	fmt.Fprintf(&b, "\n%s in %s: %s, %s ticks/s\n", plural(m.lines, "connection"), formatDuration(m.since), countOf(t.ticks, "tick"),
+	count := func(name string, n uint64) { fmt.Fprintf(&b, "  %-12s %18s\n", name, nouns.Thousands(n)) }
+	fmt.Fprintf(&b, "\n%s in %s: %s, %s ticks/s\n", nouns.Count(m.lines, "connection"), formatDuration(m.since), nouns.Count(t.ticks, "tick"),
 		formatCount(rounded(perSecond(t.ticks, m.span))))
 	row("latency from", "publish time", "event time")
 	for _, p := range percentiles {
 		row(p.name, latencyText(&t.publish, t.publish.at(p.at)), latencyText(&t.event, t.event.at(p.at)))
 	}
 	row("max", latencyText(&t.publish, t.publish.max()), latencyText(&t.event, t.event.max()))
-	row("ticks", formatThousands(uint64(t.publish.count())), formatThousands(uint64(t.event.count())))
+	row("ticks", nouns.Thousands(uint64(t.publish.count())), nouns.Thousands(uint64(t.event.count())))
 	for _, text := range remarks(t) {
 		fmt.Fprintln(&b, wrap("  "+text, columns, "    "))
 	}
@@ -164,7 +165,7 @@ func (r *report) total(m *moment, account feed.Totals, percentiles []percentile)
 	if account.NotAsked > 0 {
 		note = "  before the start, or of other symbols"
 	}
-	fmt.Fprintf(&b, "  %-12s %18s%s\n", "not asked", formatThousands(account.NotAsked), note)
+	fmt.Fprintf(&b, "  %-12s %18s%s\n", "not asked", nouns.Thousands(account.NotAsked), note)
 	count("withheld", account.Withheld)
 	count("lost", account.Lost)
 	if account.Expired > 0 {
@@ -181,7 +182,7 @@ func (r *report) total(m *moment, account feed.Totals, percentiles []percentile)
 func remarks(t *tally) (out []string) {
 	remark := func(n uint64, format string, args ...any) {
 		if n > 0 {
-			out = append(out, countOf(n, "tick")+" "+fmt.Sprintf(format, args...))
+			out = append(out, nouns.Count(n, "tick")+" "+fmt.Sprintf(format, args...))
 		}
 	}
 	remark(t.history, "without latency: published before the connection was live")
@@ -291,6 +292,6 @@ const hgrmTicks = 5
 func hgrm(l *latency, from string) []byte {
 	var b bytes.Buffer
 	_, _ = l.values.PercentilesPrint(&b, hgrmTicks, float64(time.Microsecond)) // writes to a buffer do not fail
-	fmt.Fprintf(&b, "#[Latency from %s time in microseconds; counted as 0: %s before that time]\n", from, plural(int(l.early), "tick"))
+	fmt.Fprintf(&b, "#[Latency from %s time in microseconds; counted as 0: %s before that time]\n", from, nouns.Count(int(l.early), "tick"))
 	return b.Bytes()
 }

@@ -12,6 +12,7 @@ import (
 	"tickfeed/codec"
 	"tickfeed/feed"
 	"tickfeed/feed/files/textfile"
+	"tickfeed/feed/nouns"
 	"tickfeed/publisher/journal"
 	"tickfeed/subscriber"
 )
@@ -303,7 +304,7 @@ func (p *program) measure(ctx context.Context, o *subscribeOptions, subs []*subs
 		unfinished += line.recv.unfinished()
 		repeated += line.recv.order.repeated
 	}
-	end, away := plural(len(l.lines), "connection"), 0
+	end, away := nouns.Count(len(l.lines), "connection"), 0
 	for _, line := range l.lines {
 		if line.away {
 			away++

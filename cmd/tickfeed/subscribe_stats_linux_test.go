@@ -17,6 +17,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/feed"
+	"tickfeed/feed/nouns"
 	"tickfeed/publisher"
 	"tickfeed/publisher/journal"
 	"tickfeed/subscriber"
@@ -124,7 +125,7 @@ func TestStatsMeasureLatency(t *testing.T) {
 				assert.InDelta(t, test.event-test.clock, *f.EventLatency.P50-*f.PublishLatency.P50, float64(test.event)/100)
 				assert.Zero(t, f.PublishLatency.Early+f.EventLatency.Early)
 			}
-			assert.Regexp(t, fmt.Sprintf(`\naccount: %s ticks, 0 recoveries, .*; %d connections\n$`, formatThousands(lines*ticks), lines), "\n"+c.err.String())
+			assert.Regexp(t, fmt.Sprintf(`\naccount: %s ticks, 0 recoveries, .*; %d connections\n$`, nouns.Thousands(lines*ticks), lines), "\n"+c.err.String())
 		})
 	}
 }
@@ -155,7 +156,7 @@ func TestStatsOfARestart(t *testing.T) {
 	assert.EqualValues(t, lines*(next-1), f.Ticks)
 	assert.Equal(t, lines, f.Reconnects)
 	assert.Regexp(t, fmt.Sprintf(`account: %s ticks, %d recoveries, 0 withheld, 0 lost, 0 disowned, 0 duplicated; %d connections\n$`,
-		formatThousands(lines*(next-1)), lines, lines), c.err.String())
+		nouns.Thousands(lines*(next-1)), lines, lines), c.err.String())
 	reports, err := os.ReadFile(filepath.Join(dir, "reports"))
 	require.NoError(t, err)
 	assert.Equal(t, lines, strings.Count(string(reports), "\n"))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tickfeed/cmd/ops"
+	"tickfeed/feed/nouns"
 )
 
 // A topSample is what a publisher said about itself at one moment.
@@ -264,7 +265,7 @@ func (f *topFrame) head(width int, add func(colour, string, ...any)) {
 	left := f.Command + "  " + o.Source
 	left = shorten(oneLine(printable(left)), width-cells(up)-1)
 	add(bold, "%s%*s", left, max(1, width-cells(left)), up)
-	line := fmt.Sprintf("head %s   %s ticks/s", formatThousands(o.Head), formatCount(f.Rate))
+	line := fmt.Sprintf("head %s   %s ticks/s", nouns.Thousands(o.Head), formatCount(f.Rate))
 	keeps := fmt.Sprintf("   memory %s", formatBytes(o.Memory))
 	if o.Journal > 0 {
 		keeps += "   journal " + formatBytes(o.Journal)
@@ -273,7 +274,7 @@ func (f *topFrame) head(width int, add func(colour, string, ...any)) {
 		line += " " + chart(fold(o.Activity.Ticks, room))
 	}
 	add(plain, "%s%s", line, keeps)
-	text := plural(o.Subscribers, "subscriber")
+	text := nouns.Count(o.Subscribers, "subscriber")
 	for _, part := range []struct {
 		n    int
 		what string
@@ -300,7 +301,7 @@ func (f *topFrame) head(width int, add func(colour, string, ...any)) {
 		if i == shownAbsent {
 			break
 		}
-		rest := fmt.Sprintf(" from %s, at %s", a.Address, formatThousands(a.Position))
+		rest := fmt.Sprintf(" from %s, at %s", a.Address, nouns.Thousands(a.Position))
 		add(yellow, "missing: %s%s", shorten(oneLine(printable(a.Name)), max(leastName, width-len("missing: ")-cells(rest))), rest)
 	}
 }
@@ -314,11 +315,11 @@ const (
 
 // recoveries says how connections ended, and how many clients came back, in lines of at most width columns.
 func recoveries(o *ops.Overview, width int) (lines []string) {
-	text := fmt.Sprintf("%s logged in, %s came back", formatThousands(o.Joined), formatThousands(o.Returned))
+	text := fmt.Sprintf("%s logged in, %s came back", nouns.Thousands(o.Joined), nouns.Thousands(o.Returned))
 	add := func(name string, counts map[string]uint64) {
 		var parts []string
 		for _, what := range slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return cmp.Or(cmp.Compare(counts[b], counts[a]), strings.Compare(a, b)) }) {
-			parts = append(parts, formatThousands(counts[what])+" "+what)
+			parts = append(parts, nouns.Thousands(counts[what])+" "+what)
 		}
 		if len(parts) == 0 {
 			return
@@ -338,7 +339,7 @@ func recoveries(o *ops.Overview, width int) (lines []string) {
 	add("left: ", o.Left)
 	add("refused: ", o.Refused)
 	if o.Skipped > 0 {
-		skips := countOf(o.Skipped, "skip")
+		skips := nouns.Count(o.Skipped, "skip")
 		if cells(text)+3+cells(skips) > width {
 			return append(lines, text, skips)
 		}
@@ -476,16 +477,16 @@ func (f *topFrame) detail(v *topView, add func(colour, string, ...any)) {
 		row("user", "%s", c.User)
 	}
 	row("instruments", "%s", cmp.Or(strings.Join(c.Filter, ", "), "all"))
-	row("began at", "%s", formatThousands(c.Start))
-	row("sent up to", "%s, of %s", formatThousands(c.Position), formatThousands(f.Overview.Head))
-	row("confirmed", "%s, %s after it was sent", formatThousands(c.Confirmed), formatDuration(c.Echo))
+	row("began at", "%s", nouns.Thousands(c.Start))
+	row("sent up to", "%s, of %s", nouns.Thousands(c.Position), nouns.Thousands(f.Overview.Head))
+	row("confirmed", "%s, %s after it was sent", nouns.Thousands(c.Confirmed), formatDuration(c.Echo))
 	switch {
 	case c.LagTicks == 0:
 		row("behind", "no")
 	case c.Growth > 0:
-		row("behind", "%s (%s), growing by %s ticks/s", countOf(c.LagTicks, "tick"), formatDuration(c.LagTime), formatCount(c.Growth))
+		row("behind", "%s (%s), growing by %s ticks/s", nouns.Count(c.LagTicks, "tick"), formatDuration(c.LagTime), formatCount(c.Growth))
 	default:
-		row("behind", "%s (%s), catching up by %s ticks/s", countOf(c.LagTicks, "tick"), formatDuration(c.LagTime), formatCount(-c.Growth))
+		row("behind", "%s (%s), catching up by %s ticks/s", nouns.Count(c.LagTicks, "tick"), formatDuration(c.LagTime), formatCount(-c.Growth))
 	}
 	switch c.Fate {
 	case fateLoss:

@@ -9,8 +9,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/pflag"
-
-	"tickfeed/feed/nouns"
 )
 
 // rate is a flag: a number per second, with k, M or G; max is +Inf.
@@ -232,18 +230,6 @@ func formatDuration(d time.Duration) string {
 	}
 	return d.Round(time.Microsecond).String()
 }
-
-// formatThousands formats n with commas: 1,234,567.
-func formatThousands(n uint64) string { return nouns.Thousands(n) }
-
-// countOf formats n and the noun, which is given in the singular, as package counts does.
-func countOf(n uint64, noun string) string { return nouns.Count(n, noun) }
-
-// plural is countOf for an int.
-func plural(n int, noun string) string { return nouns.Count(n, noun) }
-
-// countAre formats a statement about n things: 1 number is gone, 2 numbers are gone.
-func countAre(n uint64, noun, what string) string { return nouns.Are(n, noun, what) }
 
 // columns is the terminal width that all output fits.
 const columns = 80

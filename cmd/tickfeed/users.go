@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tickfeed/codec"
+	"tickfeed/feed/nouns"
 	"tickfeed/publisher"
 	"tickfeed/publisher/users"
 )
@@ -72,7 +73,7 @@ func (a admission) String() string {
 	switch {
 	case a.users != nil:
 		n, _ := a.users.Reload()
-		return plural(n, "user")
+		return nouns.Count(n, "user")
 	case a.token != "":
 		return "clients with the token"
 	}
@@ -104,7 +105,7 @@ func (a admission) reloadables() []reloadable {
 	}
 	return []reloadable{{"users", func() (string, error) {
 		n, err := a.users.Reload()
-		return plural(n, "user"), err
+		return nouns.Count(n, "user"), err
 	}}}
 }
 
