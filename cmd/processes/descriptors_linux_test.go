@@ -198,10 +198,7 @@ func TestJournalIsDeleted(t *testing.T) {
 		assert.False(t, p.root, "the new file names the session")
 		assert.GreaterOrEqual(t, p.first, f.held, "where the next session begins")
 		addr.is(p.addr)
-		f.wait(t, "ticks of the new session", func() bool { return f.session == p.session })
-		f.mu.Lock()
-		f.expectFork(p)
-		f.mu.Unlock()
+		f.waitFork(t, p)
 	}
 	p.end()
 	f.wait(t, "the end", func() bool { return f.final > 0 })

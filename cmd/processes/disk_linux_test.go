@@ -121,10 +121,7 @@ func TestFailedSync(t *testing.T) {
 	p = publish(t, lively("20k", "--journal", journal)...)
 	assert.Greater(t, p.first, f.held/2, "where the next session begins")
 	addr.is(p.addr)
-	f.wait(t, "ticks of the new session", func() bool { return f.session == p.session })
-	f.mu.Lock()
-	f.expectFork(p)
-	f.mu.Unlock()
+	f.waitFork(t, p)
 	p.end()
 	f.wait(t, "the end", func() bool { return f.final > 0 })
 	f.leave()
@@ -161,10 +158,7 @@ func TestPowerCuts(t *testing.T) {
 				assert.Equal(t, i == 0, p.root, "the journal is empty")
 				addr.is(p.addr)
 				for _, f := range followers {
-					f.wait(t, "ticks of the new session", func() bool { return f.session == p.session })
-					f.mu.Lock()
-					told += f.expectFork(p)
-					f.mu.Unlock()
+					told += f.waitFork(t, p)
 				}
 				if c.sync == "always" {
 					assert.GreaterOrEqual(t, p.first, seen, "where the session after a power cut begins")

@@ -40,10 +40,7 @@ func TestTamperedJournals(t *testing.T) {
 		}
 		addr.is(p.addr)
 		for _, f := range followers {
-			f.wait(t, "ticks of the new session", func() bool { return f.session == p.session })
-			f.mu.Lock()
-			told += f.expectFork(p)
-			f.mu.Unlock()
+			told += f.waitFork(t, p)
 		}
 		if round%10 == 0 {
 			refused(t, args)
@@ -76,6 +73,15 @@ func TestTamperedJournals(t *testing.T) {
 	t.Logf("%v; %d ticks, %d forks told, %d numbers disowned", done, audit.total(), told, disownings)
 	assert.NotZero(t, disownings, "nothing was disowned: the journals were not tampered with")
 	audit.judge(t)
+}
+
+// waitFork waits until f receives ticks of the session of p, and returns what expectFork does.
+func (f *follower) waitFork(t *testing.T, p *publisher) uint64 {
+	t.Helper()
+	f.wait(t, "ticks of the new session", func() bool { return f.session == p.session })
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.expectFork(p)
 }
 
 // expectFork judges the changes that the follower received when the session of p began: every number that it had from the first
