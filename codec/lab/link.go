@@ -213,8 +213,11 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 	defer k.answered.Stop()
 	var up sync.WaitGroup
 	up.Go(func() {
-		defer close(k.gone)
-		k.up(messages)
+		err := k.up(messages)
+		close(k.gone) // before the publisher's end, so that down can tell why that comes
+		if err != nil {
+			k.leave(err)
+		}
 	})
 	k.early = newReadAhead(server)
 	defer k.early.wait() // after server.Close
@@ -439,8 +442,17 @@ func (k *link) holdBack(wait func() bool) bool {
 	return wait()
 }
 
-// up passes what the client sends.
-func (k *link) up(messages *codec.Reader) {
+// leave ends the connection to the publisher for writing, as the client has ended its own.
+func (k *link) leave(err error) {
+	if w, ok := k.server.(interface{ CloseWrite() error }); ok && errors.Is(err, io.EOF) {
+		_ = w.CloseWrite()
+	} else {
+		k.server.Close()
+	}
+}
+
+// up passes what the client sends, until the client ends. It returns how, or nil if the publisher must not notice.
+func (k *link) up(messages *codec.Reader) error {
 	for {
 		t, raw, err := messages.Next()
 		if err == nil && k.lab.Heard != nil {
@@ -449,7 +461,7 @@ func (k *link) up(messages *codec.Reader) {
 			}
 		}
 		if !k.unstalledUp() {
-			return
+			return nil
 		}
 		k.mu.Lock()
 		deaf := k.deafOut
@@ -465,20 +477,15 @@ func (k *link) up(messages *codec.Reader) {
 		}
 		switch {
 		case err != nil && deaf:
-			return // the publisher must find out by itself
+			return nil // the publisher must find out by itself
 		case err != nil:
-			if w, ok := k.server.(interface{ CloseWrite() error }); ok && errors.Is(err, io.EOF) {
-				_ = w.CloseWrite()
-			} else {
-				k.server.Close()
-			}
-			return
+			return err
 		case deaf, ignore:
 			continue
 		}
 		if _, err := k.server.Write(raw); err != nil {
 			_, _ = io.Copy(io.Discard, k.client)
-			return
+			return nil
 		}
 	}
 }
