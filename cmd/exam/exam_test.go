@@ -20,6 +20,7 @@ import (
 	"tickfeed/codec"
 	"tickfeed/codec/lab"
 	"tickfeed/feed"
+	"tickfeed/feed/script/scripttest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -168,7 +169,7 @@ func TestCaseErrors(t *testing.T) {
 	} {
 		_, err := ParseCase("x", "x.case", []byte(test.text))
 		require.ErrorContains(t, err, test.want, test.text)
-		assert.IsType(t, &lab.ScriptError{}, err)
+		scripttest.RequireEach[*lab.ScriptError](t, err)
 	}
 }
 
@@ -176,10 +177,11 @@ func TestCaseErrors(t *testing.T) {
 func FuzzParseCase(f *testing.F) {
 	f.Add("rule: x\nhellos: 2 to 3\ncauses: cut, refused busy\nback-within: 1s\n---\nat seq 5: cut\n")
 	f.Add("# x\nrule: x\nfrom: live\nfilter: A*\nticks: 9\nkill-client: 3\n---\n")
+	f.Add("rule: x\n---\nat seq 5: cutt\nat seqs 6: cut\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := ParseCase("x", "x.case", []byte(text))
 		if err != nil {
-			require.IsType(t, &lab.ScriptError{}, err)
+			scripttest.RequireEach[*lab.ScriptError](t, err)
 			return
 		}
 		require.NotEmpty(t, c.Drive.Describe())

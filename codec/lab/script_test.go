@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/codec"
+	"tickfeed/feed/script/scripttest"
 )
 
 // Every word of the language has an example that Parse reads, and is documented.
@@ -117,7 +118,7 @@ func TestParseErrors(t *testing.T) {
 		_, err := Parse("bad.lab", []byte(test.script))
 		require.Error(t, err, test.script)
 		assert.Contains(t, err.Error(), test.want)
-		assert.IsType(t, &ScriptError{}, err)
+		scripttest.RequireEach[*ScriptError](t, err)
 	}
 }
 
@@ -174,10 +175,11 @@ func FuzzParse(f *testing.F) {
 	f.Add("at seq 5: drop 3 packets\nat packet 2: delay tick 5ms\nat end 1: end 3 times\nwith 1%: repeat tick")
 	f.Add("at seq 5: restart over copy\nat seq 4: copy journal\nfor p* every seq 7: stop for 1s\nat 5s: disk full for 1s")
 	f.Add("seed 7\nfor 10% with 1%: drop tick # x\n")
+	f.Add("at seq 5: cutt\nat seqs 6: cut\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		s, err := Parse("x", []byte(text))
 		if err != nil {
-			require.IsType(t, &ScriptError{}, err)
+			scripttest.RequireEach[*ScriptError](t, err)
 			return
 		}
 		for _, r := range s.Rules { // a rule reads as it is written

@@ -16,6 +16,7 @@ import (
 
 	"tickfeed/feed"
 	"tickfeed/feed/script"
+	"tickfeed/feed/script/scripttest"
 )
 
 func parsed(t testing.TB, text string) *script.Script {
@@ -220,7 +221,7 @@ func TestScenarioErrors(t *testing.T) {
 	} {
 		_, err := New(hour(t, test.script))
 		require.EqualError(t, err, test.want)
-		assert.IsType(t, &script.Error{}, err)
+		scripttest.RequireEach[*script.Error](t, err)
 	}
 	_, err := New(hour(t, "at 5s: listing NEW price 1.00\nat 10s: halt NEW"))
 	assert.NoError(t, err, "a pattern may match an instrument that comes")
@@ -638,10 +639,11 @@ func FuzzScenario(f *testing.F) {
 	for _, v := range Verbs {
 		f.Add(v.Example)
 	}
+	f.Add("at 10:00: halts TSLA\nat 25:00: halt TSLA\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		s, err := script.Parse("x", []byte(text), Language)
 		if err != nil {
-			require.IsType(t, &script.Error{}, err)
+			scripttest.RequireEach[*script.Error](t, err)
 			return
 		}
 		if len(s.Rules) > 5 {
@@ -652,7 +654,7 @@ func FuzzScenario(f *testing.F) {
 		}
 		m, err := New(Config{Instruments: 20, Rate: 20, DayLength: time.Minute, Days: 1, Depth: 2, Scenario: s})
 		if err != nil {
-			require.IsType(t, &script.Error{}, err)
+			scripttest.RequireEach[*script.Error](t, err)
 			return
 		}
 		state := feed.NewState()

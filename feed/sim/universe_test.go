@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/feed"
+	"tickfeed/feed/script/scripttest"
 )
 
 // The printed default universe is the default universe: its ticks are the same.
@@ -116,13 +117,7 @@ func FuzzParseUniverse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		u, err := ParseUniverse("x", text)
 		if err != nil {
-			all := []error{err}
-			if joined, ok := err.(interface{ Unwrap() []error }); ok { // one for each mistake
-				all = joined.Unwrap()
-			}
-			for _, err := range all {
-				require.IsType(t, &UniverseError{}, err)
-			}
+			scripttest.RequireEach[*UniverseError](t, err)
 			return
 		}
 		again, err := ParseUniverse("x", u.AppendCSV(nil))
