@@ -39,8 +39,8 @@ func TestAnEvictedConnectionDoesNotLogIn(t *testing.T) {
 		require.NoError(t, err)
 		d := &door{ctx: t.Context()}
 		nc := &pausedConn{Conn: netsim.Canned(bytes.NewReader(hello))}
-		nc.admitting = func() { p.serving.lobby.enter(d.ctx, netsim.Canned(bytes.NewReader(nil))) }
-		assert.False(t, p.admit(d, p.serving.lobby.enter(d.ctx, nc)) != nil, "it logs in")
+		nc.admitting = func() { p.serving.enter(d.ctx, netsim.Canned(bytes.NewReader(nil))) }
+		assert.False(t, p.admit(d, p.serving.enter(d.ctx, nc)) != nil, "it logs in")
 		st := p.Stats()
 		assert.Zero(t, st.Joined)
 		assert.Empty(t, st.Conns)

@@ -52,7 +52,7 @@ func FuzzClient(f *testing.F) {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			d := &door{ctx: t.Context()}
-			if c := p.admit(d, p.serving.lobby.enter(d.ctx, netsim.Canned(bytes.NewReader(stream)))); c != nil {
+			if c := p.admit(d, p.serving.enter(d.ctx, netsim.Canned(bytes.NewReader(stream)))); c != nil {
 				c.run()
 			}
 			d.conns.Wait()

@@ -48,7 +48,7 @@
 //	server.work                            slots; taken with snapshot.making held, or alone
 //	memlog.mu, snapshots.mu
 //	roster.mu
-//	lobby.mu, mailbox.mu, secureConn.mu, pump.mu, segment.cloning, tally.mu, guesses.mu
+//	Lobby.mu, mailbox.mu, secureConn.mu, pump.mu, segment.cloning, tally.mu, guesses.mu
 //
 // The journal has an order of its own (retaining, the slots syncing, indexing and reading, then mu), and never calls the
 // publisher while it holds one of them. Only its mu may be acquired while a lock of the publisher is held; calls that wait for

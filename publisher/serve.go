@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"tickfeed/codec"
+	"tickfeed/codec/lobby"
 
 	"github.com/rs/zerolog"
 )
@@ -22,8 +23,9 @@ import (
 // they are acquired.
 type server struct {
 	token   [sha256.Size]byte
-	lobby   lobby         // connections that have not logged in
-	roster  roster        // connections that have
+	lobby   *lobby.Lobby  // connections that have not logged in
+	opened  atomic.Uint64 // connections so far
+	roster  roster        // connections that have logged in
 	parking parking       // those of them that wait for something to send
 	final   atomic.Uint64 // number after the last one of an ended session; 0 until End
 
@@ -50,7 +52,7 @@ const (
 
 func (s *server) init(p *Publisher) {
 	s.token = sha256.Sum256([]byte(p.cfg.Token))
-	s.lobby.init(&p.cfg)
+	s.lobby = newLobby(&p.cfg)
 	s.roster.init(p.cfg.MaxConnections)
 	s.parking.init()
 	s.states.p = p
@@ -111,7 +113,11 @@ func (p *Publisher) Serve(ctx context.Context, ln net.Listener) error {
 		} else if err != nil {
 			return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
 		}
-		e := p.serving.lobby.enter(ctx, nc) // before the next Accept, so that the open connections stay within the bounds
+		e := p.serving.enter(ctx, nc) // before the next Accept, so that the open connections stay within the bounds
+		if e == nil {
+			nc.Close()
+			return context.Cause(ctx)
+		}
 		d.conns.Go(func() {
 			if c := p.admit(d, e); c != nil {
 				c.run()
@@ -147,7 +153,7 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 		nc, refusal, err = below, &codec.Refusal{Code: codec.CodeProtocol, Text: "this publisher speaks TLS: connect with --tls"}, nil
 	}
 	if c != nil && refusal == nil {
-		c.client.number, c.client.since, c.pump = e.number, e.at, s.parking.pumpFor(e.number)
+		c.client.number, c.client.since, c.pump = e.number, e.At, s.parking.pumpFor(e.number)
 		c.door = d
 		c.hear()
 		_ = nc.SetDeadline(time.Time{})
@@ -162,13 +168,13 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 		if admitted == nil {
 			nc.Close()
 		}
-		s.lobby.leave(e)
+		e.Leave()
 	}()
-	if err == nil && s.lobby.hasEvicted(e) {
+	if err == nil && e.Left() {
 		err = errEvicted
 	}
 	if err == nil && refusal == nil && stopped {
-		refusal, err = s.roster.add(c, func() bool { return s.lobby.leave(e) })
+		refusal, err = s.roster.add(c, e.Leave)
 	}
 	if err == nil && refusal != nil {
 		s.roster.countRefusal(refusal.Code)
@@ -187,7 +193,7 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 	case refusal != nil:
 		s.tallies.refused.line(nc).Func(c.logClient).Stringer("code", refusal.Code).Str("text", refusal.Text).Msg("refused")
 		if refusal.Code == codec.CodeUnauthorized {
-			s.lobby.leave(e) // from here it counts among the waiting answers
+			e.Leave() // from here it counts among the waiting answers
 			s.guesses.delayAnswer(d.ctx, addressOf(nc.RemoteAddr()), func() { p.farewell(nc, refusal) })
 			return nil
 		}

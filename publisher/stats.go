@@ -129,7 +129,7 @@ func (p *Publisher) Summary() Summary {
 		s.Disk = err.Error()
 	}
 	s.Waits = p.audience.mustWait()
-	s.Handshakes = p.serving.lobby.len()
+	s.Handshakes = p.serving.lobby.Waiting()
 	p.serving.roster.summarize(&s, p.delays())
 	return s
 }

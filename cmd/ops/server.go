@@ -145,9 +145,9 @@ func ServeTLS(ctx context.Context, ln net.Listener, cfg *tls.Config, h http.Hand
 	defer stop()
 	var err error
 	if cfg != nil {
-		err = server.Serve(tls.NewListener(newLobby(ln, secureGrace, logger), cfg))
+		err = server.Serve(tls.NewListener(newBounded(ln, secureGrace, logger), cfg))
 	} else {
-		err = server.Serve(newLobby(ln, plainGrace, logger))
+		err = server.Serve(newBounded(ln, plainGrace, logger))
 	}
 	if errors.Is(err, http.ErrServerClosed) {
 		<-closed
