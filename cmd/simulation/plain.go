@@ -398,6 +398,9 @@ func (l *plainLine) welcome(m *wireMessage) error {
 	if err := l.inSession(lineage, start); err != nil {
 		return err
 	}
+	if err := l.seeded(); err != nil {
+		return err
+	}
 	switch reason {
 	case 1:
 		if !common || fork != l.next || start > l.next {
@@ -495,7 +498,18 @@ func (l *plainLine) sessionChange(m *wireMessage) error {
 	}
 	l.at, l.lineage = next, lineage
 	l.through()
-	return l.inSession(lineage, next)
+	if err := l.inSession(lineage, next); err != nil {
+		return err
+	}
+	return l.seeded()
+}
+
+// seeded returns an error for a line of everything whose seed is not that of its session: a subscribed was lost.
+func (l *plainLine) seeded() error {
+	if l.filter == nil && l.seed != fullSeed(l.session) {
+		return broken("the seed of a line of everything in session %v is %08x", l.session, l.seed)
+	}
+	return nil
 }
 
 func (l *plainLine) subscribed(m *wireMessage) error {
@@ -514,7 +528,7 @@ func (l *plainLine) subscribed(m *wireMessage) error {
 	l.matched = nil
 	l.open, l.filter, l.force, l.seed = false, l.asked, l.asked, uint32(m.uint(3))
 	l.holds = l.filter == nil && !l.due
-	return nil
+	return l.seeded()
 }
 
 // account returns the account of session id.
