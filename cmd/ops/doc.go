@@ -23,18 +23,4 @@
 // without details. So is a server on a loopback address whose command asks its clients for credentials; the permissions of a unix
 // socket guard it instead. A server may speak HTTPS. All refuse everything that a web page in a browser could send: see
 // [Site.Handler].
-//
-// # Adding a metric
-//
-// The publisher sets a new number of publisher.Summary in roster.summarize (publisher/roster.go), or in Summary (publisher/stats.go) if the
-// roster does not have it. It becomes a metric in publisher.go: a desc beside the others, and a line of [Publisher.Metrics], or of
-// [Publisher.Details] if each connection has one. A metric with a label for each value of a type, such as publisher.Reason, also
-// needs the list of these values, beside the descs. "tickfeed top" shows what /overview sends: overview.go has a field
-// for it, and cmd/tickfeed/top_frame.go reads that. Subscriptions and recordings have theirs in
-// subscriber.go, a replay in replay.go and the rules of a lab in lab.go, in the same way. A new collector is added to
-// [Site].Metrics or Details where the command makes its Site (cmd/tickfeed). Label values
-// must be bounded in number. README.md explains metrics; dashboard.json and alerts.yml use some.
-//
-// TestMetricsFollowTheConventions checks names and labels, TestAlertsAndDashboard what the alerts and the dashboard use,
-// and TestOverviewAndKick the overview. Each has sites of its own (sites_test.go), and so does cmd/tickfeed.
 package ops

@@ -10,6 +10,22 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
+// How to add a metric:
+//
+//  1. The publisher sets a new number of publisher.Summary in roster.summarize (publisher/roster.go), or in Summary
+//     (publisher/stats.go) if the roster does not have it.
+//  2. It becomes a metric in publisher.go: a desc beside the others, and a line of Publisher.Metrics, or of Publisher.Details
+//     if each connection has one. Label values must be bounded in number: a metric with a label for each value of a type, such
+//     as publisher.Reason, also needs the list of these values, beside the descs.
+//  3. "tickfeed top" shows what /overview sends: overview.go has a field for it, and package main of tickfeed reads that in
+//     top_frame.go.
+//
+// Subscriptions and recordings have their metrics in subscriber.go, a replay in replay.go, and the rules of a lab in lab.go. A
+// command adds a new collector to Metrics or Details of its Site.
+//
+// TestMetricsFollowTheConventions checks names and labels, TestAlertsAndDashboard what alerts.yml and dashboard.json use, and
+// TestOverviewAndKick the overview. Each has sites of its own (sites_test.go), and so does cmd/tickfeed.
+
 // A Collector adds metrics to a scrape. Its label values are bounded in number: nothing that a peer chooses is one, except
 // among the details.
 type Collector func(emit func(prometheus.Metric))

@@ -65,10 +65,10 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// await FILE: waits until the file is there and not empty.
+// await FILE: waits until the file is there and is a socket or not empty.
 func await(ts *testscript.TestScript, _ bool, args []string) {
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if info, err := os.Stat(ts.MkAbs(args[0])); err == nil && info.Size() > 0 {
+		if info, err := os.Stat(ts.MkAbs(args[0])); err == nil && (info.Size() > 0 || info.Mode()&os.ModeSocket != 0) {
 			return
 		}
 	}

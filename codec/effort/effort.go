@@ -2,6 +2,10 @@
 // within Go's limit of ten minutes on any machine; tests log the work that they leave out. With the flag -full, which
 // .ci/run sets, tests do all their work, and also check bounds on real time.
 //
+//	for seed := range effort.Times(t, 10_000, 5, time.Second) { // at least 5, then as many as fit in a second
+//		simulate(t, seed, effort.Of(t, time.Hour, time.Minute))
+//	}
+//
 // Only packages whose tests import effort have the flag -full.
 package effort
 

@@ -2,6 +2,7 @@ package recording_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -152,15 +153,175 @@ func ExampleNewBuilder() {
 	if err := builder.Close(); err != nil {
 		log.Fatal(err)
 	}
+	list(path)
+	// Output:
+	// 1 definition
+	// 2 quote
+}
+
+// Two recordings of one market, one of quotes and one of trades, become one recording in the order of their times.
+func ExampleMerge() {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	const noon = 1_772_461_800_000_000_000
+	var readers []*recording.Reader
+	for name, ticks := range map[string][]feed.Tick{
+		"quotes.tick": {
+			feed.Quote{Bid: 27090, BidSize: 40, Ask: 27096, AskSize: 80}.Tick(0, noon+1e6),
+			feed.Quote{Bid: 27091, BidSize: 60, Ask: 27096, AskSize: 80}.Tick(0, noon+3e6),
+		},
+		"trades.tick": {feed.Trade{Price: 27096, Size: 10}.Tick(0, noon+2e6)},
+	} {
+		path := filepath.Join(dir, name)
+		if err := record(path, noon, ticks); err != nil {
+			log.Fatal(err)
+		}
+		in, reader := reading(path)
+		defer in.Close()
+		readers = append(readers, reader)
+	}
+
+	path := filepath.Join(dir, "both.tick")
+	file, err := recording.CreateNew(path)
+	if err != nil {
+		log.Fatal(err)
+	}
+	h := codec.FileHeader{Lineage: feed.Lineage{{ID: feed.NewSessionID(), First: 1}}, Source: "quotes and trades", Next: 1}
+	if _, err := recording.Merge(context.Background(), file, h, readers, recording.MarketClock, nil); err != nil {
+		log.Fatal(err)
+	}
+	list(path)
+	// Output:
+	// 1 definition
+	// 2 quote
+	// 3 trade
+	// 4 quote
+}
+
+// record writes ticks of one instrument to path, and its definition before them.
+func record(path string, at int64, ticks []feed.Tick) error {
+	file, err := recording.CreateNew(path)
+	if err != nil {
+		return err
+	}
+	builder, err := recording.NewBuilder(file, codec.FileHeader{Lineage: feed.Lineage{{ID: feed.NewSessionID(), First: 1}}, Next: 1}, nil)
+	if err != nil {
+		return err
+	}
+	define := feed.Tick{Kind: feed.KindDefinition, EventTime: at, Extra: &feed.Extra{Definition: &feed.Definition{Symbol: "AAPL", PriceExponent: -2}}}
+	if err := builder.Append(append([]feed.Tick{define}, ticks...)); err != nil {
+		return err
+	}
+	return builder.Close()
+}
+
+// list prints the numbers and kinds of the ticks of a recording, and how many it lacks.
+func list(path string) {
 	for part, err := range recording.Parts(path) {
-		if err != nil {
+		var missing *recording.MissingError
+		if errors.As(err, &missing) {
+			fmt.Println(missing.Stats.Gone, "are gone")
+			return
+		} else if err != nil {
 			log.Fatal(err)
 		}
 		for i := range part.Ticks {
 			fmt.Println(part.Ticks[i].Seq, part.Ticks[i].Kind)
 		}
 	}
+}
+
+// sealed returns the packet of one tick of a session.
+func sealed(seq uint64, t feed.Tick, seed uint32) []byte {
+	body := codec.AppendTick(nil, &t, t.EventTime)
+	return codec.AppendPacket(nil, &codec.Packet{First: seq, Count: 1, PublishTime: t.EventTime, Base: t.EventTime}, body, seed)
+}
+
+// A writer appends packets that are sealed already, as a journal does.
+func ExampleNewWriter() {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "mine.tick")
+	file, err := recording.CreateNew(path)
+	if err != nil {
+		log.Fatal(err)
+	}
+	const session, noon = 0x20261122a, 1_772_461_800_000_000_000
+	seed := codec.LineSeed(session, nil)
+	h := codec.FileHeader{Version: codec.Version, Lineage: feed.Lineage{{ID: session, First: 1}}, Seed: seed, Next: 1, Created: noon}
+	w, err := recording.NewWriter(file, h, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for seq := w.Next(); seq <= 3; seq++ {
+		quote := feed.Quote{Bid: 27090, BidSize: 40, Ask: 27096, AskSize: 80}.Tick(0, noon+int64(seq))
+		if err := w.Append(sealed(seq, quote, seed), seq+1, quote.EventTime); err != nil {
+			log.Fatal(err)
+		}
+	}
+	fmt.Println("next:", w.Next())
+	if err := w.Close(); err != nil {
+		log.Fatal(err)
+	}
+	list(path)
 	// Output:
-	// 1 definition
+	// next: 4
+	// 1 quote
 	// 2 quote
+	// 3 quote
+}
+
+// A recorder writes what a subscriber receives. Here the line loses numbers 3 and 4, so the recording lists them as gone.
+func ExampleNewRecorder() {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "received.tick")
+	const session, noon = 0x20261122a, 1_772_461_800_000_000_000
+	recorder := recording.NewRecorder(recording.RecorderConfig{
+		Create: func(int) (recording.File, error) { return recording.CreateNew(path) },
+		Now:    func() int64 { return noon },
+	})
+
+	seed := codec.LineSeed(session, nil)
+	h := codec.FileHeader{Version: codec.Version, Lineage: feed.Lineage{{ID: session, First: 1}}, Seed: seed, Next: 1}
+	state := feed.NewState()
+	receive := func(seqs feed.Range) {
+		for seq := seqs.From; seq < seqs.To; seq++ {
+			p := sealed(seq, feed.Trade{Price: 27096, Size: 10}.Tick(0, noon+int64(seq)), seed)
+			if err := recorder.Before(codec.PacketAt(p), state); err != nil {
+				log.Fatal(err)
+			}
+			if err := recorder.Packet(p); err != nil {
+				log.Fatal(err)
+			}
+		}
+	}
+	if err := recorder.Begin(h, state, feed.Range{}); err != nil {
+		log.Fatal(err)
+	}
+	receive(feed.Range{From: 1, To: 3})
+	h.Next = 5 // after a reconnect
+	if err := recorder.Begin(h, state, feed.Range{From: 3, To: 5}); err != nil {
+		log.Fatal(err)
+	}
+	receive(feed.Range{From: 5, To: 6})
+	if err := recorder.Close(); err != nil {
+		log.Fatal(err)
+	}
+
+	list(path)
+	// Output:
+	// 1 trade
+	// 2 trade
+	// 5 trade
+	// 2 are gone
 }

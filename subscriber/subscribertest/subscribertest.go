@@ -7,7 +7,8 @@
 //	seq, after := r.Resumed(1)    // what came first after the first cut, and when
 //	r.Recoveries()[0].Live        // how long it took until everything missed was there
 //
-// A method that fails ends the test with t.Fatal; only the goroutine of the test may call them.
+// A method that fails ends the test with t.Fatal; only the goroutine of the test may call them. The examples of package
+// publishertest are whole tests.
 package subscribertest
 
 import (
