@@ -106,6 +106,9 @@ trigger NAME, or a rule, which is added. The lab reads them at its terminal, or 
 					o.upstream = ""
 				}
 			}
+			if !hasPlaceholder(o.command, journalPlaceholder) {
+				dropUnlessGiven(cmd, "journal", &o.journal)
+			}
 			return p.lab(cmd.Context(), &o, args)
 		},
 	}
