@@ -44,19 +44,7 @@ func settle(ctx context.Context, cmd *cobra.Command, path string, environ []stri
 		path = lookup(environ, envName("config"))
 	}
 	if path != "" {
-		b, err := readSmall(ctx, path, maxConfigFile)
-		if err != nil {
-			return nil, usage("--config: %w", err)
-		}
-		if file, err = readSettings(path, b); err != nil {
-			return nil, err
-		}
-		if err := k.Load(provided(b), yaml.Parser()); err != nil {
-			return nil, usage("--config %s: %w", path, err)
-		}
-		checkKeys(cmd.Root(), k.Raw(), func(err error, keys ...string) {
-			failed = errors.Join(failed, usage("%s: %w", file.place(keys...), err))
-		})
+		file, failed = loadSettings(ctx, cmd.Root(), k, path)
 	}
 	section := cmd.Name()
 	keys := make(map[string]string) // keys by environment variable
@@ -71,7 +59,7 @@ func settle(ctx context.Context, cmd *cobra.Command, path string, environ []stri
 		},
 		EnvironFunc: func() []string { return environ },
 	}), nil); err != nil {
-		return nil, usage("environment: %w", err)
+		failed = errors.Join(failed, usage("environment: %w", err))
 	}
 	for _, f := range byPartners(cmd.Flags()) {
 		name := key(cmd, section, f.Name)
@@ -93,6 +81,24 @@ func settle(ctx context.Context, cmd *cobra.Command, path string, environ []stri
 		}
 	}
 	return unused, failed
+}
+
+// loadSettings reads the YAML file at path into k. The error joins all mistakes in its form and its keys.
+func loadSettings(ctx context.Context, root *cobra.Command, k *koanf.Koanf, path string) (file settings, failed error) {
+	b, err := readSmall(ctx, path, maxConfigFile)
+	if err != nil {
+		return file, usage("--config: %w", err)
+	}
+	if file, err = readSettings(path, b); err != nil {
+		return file, err
+	}
+	if err := k.Load(provided(b), yaml.Parser()); err != nil {
+		return file, usage("--config %s: %w", path, err)
+	}
+	checkKeys(root, k.Raw(), func(err error, keys ...string) {
+		failed = errors.Join(failed, usage("%s: %w", file.place(keys...), err))
+	})
+	return file, failed
 }
 
 // indented returns text with two blanks before each line.
