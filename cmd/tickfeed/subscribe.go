@@ -310,7 +310,7 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	if cfg.TLS, err = o.tls.config(p.notef); err != nil {
 		return err
 	}
-	p.warnOfSecrets(o.tokenFile, o.tls.key, o.http.tokenFile, o.http.tls.key)
+	defer p.followSecrets(ctx, o.tokenFile, o.tls.key, o.http.tokenFile, o.http.tls.key)()
 	if err := o.checkStats(); err != nil {
 		return err
 	}
