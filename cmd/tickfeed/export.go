@@ -73,7 +73,7 @@ exported and the exit code is 3.`,
   tickfeed export es.dbn.zst --kinds trade -o trades.parquet
   tickfeed export day.tick -o - --as ndjson | jq -c 'select(.size > 1000)'`,
 		Args: wantArgs(1, math.MaxInt, "name of a file"),
-		RunE: func(cmd *cobra.Command, args []string) error { return p.export(cmd.Context(), &o, args) },
+		RunE: func(cmd *cobra.Command, args []string) error { return p.export(cmd, &o, args) },
 	}
 	group(cmd, "Output", func(f *pflag.FlagSet) {
 		f.StringVarP(&o.output, "output", "o", "", "write to `FILE`; - is standard output, in the format of --as (required)")
@@ -156,7 +156,8 @@ func (o *exportOptions) chooseKinds(format string) ([]feed.Kind, error) {
 	return kinds, err
 }
 
-func (p *program) export(ctx context.Context, o *exportOptions, paths []string) error {
+func (p *program) export(cmd *cobra.Command, o *exportOptions, paths []string) error {
+	ctx := cmd.Context()
 	e := exporting{p: p, ctx: ctx, output: o.output, started: time.Now()}
 	var gz bool
 	var err error
@@ -168,6 +169,9 @@ func (p *program) export(ctx context.Context, o *exportOptions, paths []string) 
 	}
 	if e.times, err = parseTimes(o.time); err != nil {
 		return err
+	}
+	if e.format != formatNDJSON {
+		dropUnlessGiven(cmd, "raw", &o.raw)
 	}
 	if e.raw = o.raw; e.raw && e.format != formatNDJSON {
 		return usage("--raw is for NDJSON: name the output .ndjson, or add --as ndjson")

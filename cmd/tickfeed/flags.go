@@ -35,28 +35,16 @@ var notSet = []string{"help", "version"}
 
 // settle sets every flag of cmd that the command line left out from the environment, or else from the YAML file at path,
 // if path is not empty. A key in the file that is not a flag is an error. Other environment variables that begin with
-// TICKFEED_ are not errors, because container platforms invent some (TICKFEED_PORT); see strangers.
-func settle(ctx context.Context, cmd *cobra.Command, path string, environ []string) error {
+// TICKFEED_ are not errors, because container platforms invent some (TICKFEED_PORT); see strangers. A value for a flag that has no use
+// without its partners (see needPartners) is left out without them, and settle returns a warning in unused.
+func settle(ctx context.Context, cmd *cobra.Command, path string, environ []string) (unused []string, failed error) {
 	k := koanf.New("\n") // a delimiter that no key contains
-	var failed error
 	var file settings
 	if path == "" {
 		path = lookup(environ, envName("config"))
 	}
 	if path != "" {
-		b, err := readSmall(ctx, path, maxConfigFile)
-		if err != nil {
-			return usage("--config: %w", err)
-		}
-		if file, err = readSettings(path, b); err != nil {
-			return err
-		}
-		if err := k.Load(provided(b), yaml.Parser()); err != nil {
-			return usage("--config %s: %w", path, err)
-		}
-		checkKeys(cmd.Root(), k.Raw(), func(err error, keys ...string) {
-			failed = errors.Join(failed, usage("%s: %w", file.place(keys...), err))
-		})
+		file, failed = loadSettings(ctx, cmd.Root(), k, path)
 	}
 	section := cmd.Name()
 	keys := make(map[string]string) // keys by environment variable
@@ -71,22 +59,46 @@ func settle(ctx context.Context, cmd *cobra.Command, path string, environ []stri
 		},
 		EnvironFunc: func() []string { return environ },
 	}), nil); err != nil {
-		return usage("environment: %w", err)
+		failed = errors.Join(failed, usage("environment: %w", err))
 	}
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+	for _, f := range byPartners(cmd.Flags()) {
 		name := key(cmd, section, f.Name)
 		if f.Changed || slices.Contains(notSet, f.Name) || !k.Exists(name) {
-			return
+			continue
+		}
+		where, fromFile := envName(f.Name), lookup(environ, envName(f.Name)) == ""
+		if fromFile {
+			where = file.place(strings.Split(name, "\n")...) + ": " + strings.ReplaceAll(name, "\n", ".")
+		}
+		if partner := missingPartner(cmd.Flags(), f); partner != "" {
+			if fromFile || validates(cmd) { // the environment is that of other commands, too
+				unused = append(unused, where+" is not used without "+partner)
+			}
+			continue
 		}
 		if err := setFlag(f, k.Get(name)); err != nil {
-			where := file.place(strings.Split(name, "\n")...) + ": " + strings.ReplaceAll(name, "\n", ".")
-			if lookup(environ, envName(f.Name)) != "" {
-				where = envName(f.Name)
-			}
 			failed = errors.Join(failed, usage("%s: %w", where, err))
 		}
+	}
+	return unused, failed
+}
+
+// loadSettings reads the YAML file at path into k. The error joins all mistakes in its form and its keys.
+func loadSettings(ctx context.Context, root *cobra.Command, k *koanf.Koanf, path string) (file settings, failed error) {
+	b, err := readSmall(ctx, path, maxConfigFile)
+	if err != nil {
+		return file, usage("--config: %w", err)
+	}
+	if file, err = readSettings(path, b); err != nil {
+		return file, err
+	}
+	if err := k.Load(provided(b), yaml.Parser()); err != nil {
+		return file, usage("--config %s: %w", path, err)
+	}
+	checkKeys(root, k.Raw(), func(err error, keys ...string) {
+		failed = errors.Join(failed, usage("%s: %w", file.place(keys...), err))
 	})
-	return failed
+	return file, failed
 }
 
 // indented returns text with two blanks before each line.

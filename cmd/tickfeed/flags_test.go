@@ -25,7 +25,8 @@ func publishFlags(t *testing.T, config string, environ []string, args ...string)
 		path = filepath.Join(t.TempDir(), "c.yaml")
 		require.NoError(t, os.WriteFile(path, []byte(config), 0o600))
 	}
-	return cmd, settle(t.Context(), cmd, path, environ)
+	_, err = settle(t.Context(), cmd, path, environ)
+	return cmd, err
 }
 
 // A flag wins over the environment, the environment over the file.
@@ -171,5 +172,50 @@ func TestReadingFlagsKeepEmptyColumns(t *testing.T) {
 		again, _ := parse(reading...)
 		assert.Equal(t, names, again)
 		assert.Contains(t, reading, "--column=ask=A")
+	}
+}
+
+// The environment and the file of --config are for many command lines: their value for a flag that has no use without another one is
+// left out where the other one is not given, with a warning if the file names the command. On the command line it stays an error.
+func TestSettingsWithoutTheirPartnersAreLeftOut(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "t.ndjson"), []byte(`{"type":"trade","symbol":"A","price":"1","size":"1","event_time":1}`+"\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "c.yaml"), []byte("inspect:\n  html: x.html\n"), 0o600))
+	day, err := os.ReadFile("../../testdata/day.tick")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "r.tick"), day, 0o600))
+	for _, e := range []string{"HTTP_TOKEN_FILE=none", "HTTP_HOST=feed.example", "PPROF=true", "HTTP_TLS_CERT=none.pem", "HTTP_TLS_KEY=none.key", "HTTP_TLS_CLIENT_CA=none.pem",
+		"STALE_AFTER=-1s", "RETAIN=1GB", "APPEND=true", "RAW=true", "EVENTS=true", "FINAL_STATE=true", "HDR=h", "HDR_EVENT=h", "CONNECTIONS=9",
+		"HTML=x.html", "FORCE=true"} {
+		t.Setenv(envPrefix+strings.Split(e, "=")[0], strings.Split(e, "=")[1])
+	}
+	for _, c := range []struct {
+		args []string
+		warn string
+	}{
+		{[]string{"subscribe", "--max-attempts", "1", "unix:none.sock"}, ""},
+		{[]string{"record", "--max-attempts", "1", "-o", "x.tick", "unix:none.sock"}, ""},
+		{[]string{"lab", "--upstream", "unix:none.sock", "--listen", "unix:l.sock", "--duration", "1ms", "--rule", "at 1s: cut rst"}, ""},
+		{[]string{"inspect", "r.tick"}, ""},
+		{[]string{"inspect", "--csv", "--ticks", "r.tick"}, ""},
+		{[]string{"inspect", "--config", "c.yaml", "--verify", "r.tick"}, "--config: c.yaml:2: inspect.html is not used without --facts"},
+		{[]string{"export", "r.tick", "-o", "r.csv"}, ""},
+		{[]string{"publish", "--exit-at-end", "--wait-for", "0", "--listen", "unix:p.sock", "t.ndjson"}, ""},
+		{[]string{"publish", "--check", "--listen", "unix:p.sock"}, "TICKFEED_RETAIN is not used without --journal"},
+	} {
+		if strings.Contains(c.warn, "config") {
+			t.Setenv("TICKFEED_HTML", "")
+		}
+		p := startCommand(t, dir, c.args...)
+		assert.NotEqual(t, exitUsage, p.exit(t), "%v: %s", c.args, p.err.String())
+		assert.NotContains(t, p.err.String(), "needs --")
+		if c.warn == "" {
+			assert.NotContains(t, p.err.String(), "is not used", c.args)
+		} else {
+			assert.Contains(t, p.err.String(), c.warn, c.args)
+		}
+	}
+	for _, args := range [][]string{{"subscribe", "--raw"}, {"publish", "--retain", "1GB"}, {"inspect", "--html", "x.html", "r.tick"}, {"publish", "--pprof"}, {"export", "r.tick", "-o", "y.csv", "--raw"}} {
+		assert.Equal(t, exitUsage, startCommand(t, dir, args...).exit(t), args)
 	}
 }

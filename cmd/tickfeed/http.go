@@ -40,6 +40,7 @@ const defaultHTTP = "localhost:" + httpPort
 
 // define adds the flags; addr is the default of --http.
 func (o *httpOptions) define(cmd *cobra.Command, addr string) {
+	defer needPartners(cmd, "http-token-file,http-host,pprof", "http")
 	group(cmd, "HTTP", func(f *pflag.FlagSet) {
 		f.StringVar(&o.addr, "http", addr, "serve status, control, health, metrics and connections over HTTP on `ADDR`: localhost[:PORT] or unix:PATH; one that other machines can reach, such as :8427, needs a token; empty for none; \"tickfeed help http\" lists the paths")
 		f.StringVar(&o.tokenFile, "http-token-file", "", "with --http: control needs the token in `FILE` (default: that in TICKFEED_HTTP_TOKEN, if set), and so does all but health and metrics if other machines can reach ADDR")

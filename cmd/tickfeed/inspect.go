@@ -101,6 +101,11 @@ Exit codes: 0 done; 3 the file is no recording, or with --verify a recording is 
 		rawVar(f, &o.raw, "--ticks --json")
 	})
 	importFlags(cmd, &o.importOptions)
+	needPartners(cmd, "csv", "ticks|at")
+	needPartners(cmd, "symbols", "ticks|at|facts")
+	needPartners(cmd, "html", "facts")
+	needPartners(cmd, "force", "html")
+	needPartners(cmd, "raw", "ticks", "json")
 	return cmd
 }
 

@@ -106,6 +106,9 @@ trigger NAME, or a rule, which is added. The lab reads them at its terminal, or 
 					o.upstream = ""
 				}
 			}
+			if !hasPlaceholder(o.command, journalPlaceholder) {
+				dropUnlessGiven(cmd, "journal", &o.journal)
+			}
 			return p.lab(cmd.Context(), &o, args)
 		},
 	}
@@ -254,6 +257,7 @@ func (p *program) lab(ctx context.Context, o *labOptions, args []string) (err er
 	}
 	running, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	defer p.followSecrets(running, o.tls.key, o.upstreamTLS.key, o.http.tokenFile)()
 	if x.publisher, err = p.labPublisher(running, o, x.lab, cancel); err != nil {
 		return err
 	}
@@ -304,7 +308,6 @@ func (p *program) newLab(ctx context.Context, o *labOptions, args []string) (*ru
 	if err != nil {
 		return nil, err
 	}
-	p.warnOfSecrets(o.tls.key, o.upstreamTLS.key, o.http.tokenFile)
 	if err := readAddresses("--listen", o.listen, labPort); err != nil {
 		return nil, err
 	}

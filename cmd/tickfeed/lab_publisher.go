@@ -54,13 +54,10 @@ const (
 // called if the publisher ends by itself; with nil for exit code 0.
 func newLabPublisher(p *program, args []string, upstream, journal string, died func(error)) (*labPublisher, error) {
 	x := &labPublisher{p: p, args: slices.Clone(args), addr: upstream, journal: journal, died: died}
-	has := func(placeholder string) bool {
-		return slices.ContainsFunc(args, func(a string) bool { return strings.Contains(a, placeholder) })
-	}
 	switch {
-	case upstream == "" && !has(listenPlaceholder):
+	case upstream == "" && !hasPlaceholder(args, listenPlaceholder):
 		return nil, usage("where does the publisher listen? write %s in its command, as in tickfeed publish --listen %s, or name its address with --upstream", listenPlaceholder, listenPlaceholder)
-	case journal != "" && !has(journalPlaceholder):
+	case journal != "" && !hasPlaceholder(args, journalPlaceholder):
 		return nil, usage("--journal is the directory that takes the place of %s in the command of the publisher, which lacks it", journalPlaceholder)
 	}
 	if err := exam.Unknown(args, []exam.Placeholder{{Name: listenPlaceholder}, {Name: journalPlaceholder}}); err != nil {
@@ -77,7 +74,7 @@ func newLabPublisher(p *program, args []string, upstream, journal string, died f
 		x.addr = ln.Addr().String()
 		ln.Close()
 	}
-	if has(journalPlaceholder) && journal == "" {
+	if hasPlaceholder(args, journalPlaceholder) && journal == "" {
 		dir, err := os.MkdirTemp("", "tickfeed-lab-")
 		if err != nil {
 			return nil, err
@@ -88,6 +85,11 @@ func newLabPublisher(p *program, args []string, upstream, journal string, died f
 		x.args[i] = strings.NewReplacer(listenPlaceholder, x.addr, journalPlaceholder, x.journal).Replace(x.args[i])
 	}
 	return x, nil
+}
+
+// hasPlaceholder reports whether placeholder is in one of the arguments of a command.
+func hasPlaceholder(args []string, placeholder string) bool {
+	return slices.ContainsFunc(args, func(a string) bool { return strings.Contains(a, placeholder) })
 }
 
 // labPublisher prepares the publisher that o asks for, and gives it to l. It returns nil if o asks for none. end ends the lab.

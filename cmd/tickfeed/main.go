@@ -307,7 +307,8 @@ a YAML file named by --config, with a section for each command:
     listen: ["localhost:8425", "unix:/run/tickfeed.sock"]
     journal: /var/lib/tickfeed
 
-A flag overrides the environment, and the environment overrides the file.
+A flag overrides the environment, and the environment overrides the file. A setting from either
+that needs another flag, as --http-host needs --http, is left out without that flag.
 
 Exit codes: 0 done; 1 failure; 2 usage or configuration; 3 the data is wrong; 4 refused
 (credentials, version); 130 Ctrl-C. If SIGTERM or SIGHUP stops publish, replay, subscribe, record or
@@ -318,11 +319,14 @@ second later, ends the process at once, with a list of what was not saved.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			err := errors.Join(settle(cmd.Context(), cmd, p.configFile, os.Environ()), p.checkLogFlags())
-			if err != nil && !validates(cmd) {
+			unused, err := settle(cmd.Context(), cmd, p.configFile, os.Environ())
+			if err = errors.Join(err, p.checkLogFlags()); err != nil && !validates(cmd) {
 				return err
 			}
 			p.misread = errors.Join(p.misread, err)
+			for _, text := range unused {
+				p.note(zerolog.WarnLevel, "warning: %s", text)
+			}
 			if unknown := strangers(cmd.Root(), os.Environ()); len(unknown) > 0 && cmd.Name() != benchChild {
 				p.notef("environment: there is no setting %s; settings are named like the flags", strings.Join(unknown, ", "))
 			}

@@ -128,6 +128,8 @@ Type=notify and WatchdogSec are supported.`,
 	group(cmd, "HTTP", func(f *pflag.FlagSet) {
 		f.DurationVar(&o.staleAfter, "stale-after", time.Minute, "with --http: not ready if an open market has no tick for this long; 0 for any time")
 	})
+	needPartners(cmd, "retain,append", "journal")
+	needPartners(cmd, "stale-after", "http")
 	cmd.SetFlagErrorFunc(p.misreadFlags)
 	cmd.Flags().BoolVar(&o.checking, "check", false, "only check the configuration, and print what would be done, or all that is wrong: nothing is published or written, and ports are only opened and closed; exit code 2 if a start would fail")
 	// For a parent process: read orders from standard input (see obey).

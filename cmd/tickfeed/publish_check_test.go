@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -19,6 +20,9 @@ func TestPublishCheck(t *testing.T) {
 	a.Issue(certstest.Want{Names: []string{"localhost"}}).Write(dir, "feed")
 	a.Issue(certstest.Want{Names: []string{"localhost"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(-time.Minute)}).Write(dir, "old")
 	certstest.WriteFile(dir, "token", []byte("secret"))
+	certstest.WriteFile(dir, "bad.yml", []byte("- name: a\n  token: x\n  depth: l3\n"))
+	certstest.WriteFile(dir, "bad.profile", []byte("speed: 1\nrate: fast\n"))
+	certstest.WriteFile(dir, "bad.yaml", []byte("publish: {seed: 1,\n  seed: 2,\n  depth: 1,\n  depth: 2}\n"))
 	certstest.WriteFile(dir, "cut.market", []byte("at seq 5: cut rst\n"))
 	certstest.WriteFile(dir, "wrong.market", []byte("at 10:00: hlat TSLA\n"))
 	certstest.WriteFile(dir, "q.csv", []byte("symbol,bid,ask\nAAPL,1.25,1.26\n"))
@@ -48,7 +52,16 @@ func TestPublishCheck(t *testing.T) {
 		{append([]string{"--scenario", "cut.market"}, tls...), exitUsage, []string{"leave out TLS or the faults"}},
 		{[]string{"--http", "feed.example:80"}, exitUsage, []string{"other machines can reach this address: name a token with --http-token-file FILE"}},
 		{[]string{"--listen", "unix:token"}, exitUsage, []string{"the file exists and is not a socket"}},
+
+		// Every kind of file, the environment and the file of --config: all mistakes in one run.
+		{[]string{"--tls-cert", "none.pem", "--tls-key", "none.key", "--tls-client-ca", "token", "--users", "bad.yml", "--profile", "bad.profile", "--config", "bad.yaml", "--retain", "x"}, exitUsage, []string{
+			"none.pem: no such file", "none.key: no such file", "token holds no certificate", "bad.yml:2: unknown field", `bad.yml:3: depth: must be`, "bad.yml:1: a user has either",
+			`bad.profile:1:1: there is no field "speed"`, `bad.profile:2:7: field "rate"`, "bad.yaml:2: publish.seed is there twice", "bad.yaml:4: publish.depth is there twice",
+			`--retain "x"`, `TICKFEED_HEARTBEAT: "soon": want a duration`}},
 	} {
+		if slices.Contains(test.args, "--config") {
+			t.Setenv("TICKFEED_HEARTBEAT", "soon")
+		}
 		c := startCommand(t, dir, append([]string{"publish", "--check", "--listen", "127.0.0.1:0"}, test.args...)...)
 		assert.Equal(t, test.code, c.exit(t), "%v: %s", test.args, c.err.String())
 		for _, says := range test.says {
@@ -56,6 +69,7 @@ func TestPublishCheck(t *testing.T) {
 		}
 		assert.NotContains(t, c.out.String()+c.err.String(), "secret")
 	}
+	require.NoError(t, os.Unsetenv("TICKFEED_HEARTBEAT"))
 	assert.Equal(t, before, treeOf(t, dir))
 
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -111,26 +111,17 @@ func (o *publishOptions) warnings(who admission) []string {
 // followFiles reads the file of users each second, if it has changed, and logs warnings about it and the files with secrets when
 // they arise, until ctx ends.
 func (s *service) followFiles(ctx context.Context) error {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	var told []string
-	for {
-		warnings := s.o.warnings(s.who)
-		for _, w := range warnings {
-			if !slices.Contains(told, w) {
-				s.log.Warn().Msg(printable(w))
-			}
-		}
-		told = warnings
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	warn := func(w string) { s.log.Warn().Msg(printable(w)) }
+	told := s.o.warnings(s.who)
+	for _, w := range told {
+		warn(w)
+	}
+	return follow(ctx, told, func() []string {
 		if s.who.users != nil {
 			_ = s.who.users.Check() // it logs the error
 		}
-	}
+		return s.o.warnings(s.who)
+	}, warn)
 }
 
 // site returns the site that is served over HTTP.

@@ -148,7 +148,7 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 	if cfg.TLS, err = o.tls.config(say); err != nil {
 		return err
 	}
-	p.warnOfSecrets(o.tokenFile, o.tls.key, o.http.tokenFile, o.http.tls.key)
+	defer p.followSecrets(ctx, o.tokenFile, o.tls.key, o.http.tokenFile, o.http.tls.key)()
 	keep := &recorder{
 		recv:  receiver{say: say, failures: failures{say: say, maxAttempts: o.maxAttempts}, count: o.count, untilEnd: o.untilEnd, filter: cfg.Filter, stop: stop},
 		names: names,

@@ -199,13 +199,13 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 	if err != nil {
 		return err
 	}
-	p.warnOfSecrets(o.tls.key, o.tokenFile, o.http.tokenFile)
+	p.warnOfSecrets(o.secrets()...)
 	ctx := cmd.Context()
 	recordings, err := p.openRecordings(ctx, paths, &o.importOptions)
 	if err != nil {
 		return err
 	}
-	s := replaying{p: p, o: o, zone: zone, startAt: cfg.StartAt, byPublish: cfg.Clock == recording.PublishClock}
+	s := replaying{p: p, o: o, zone: zone, exposed: exposed(o.secrets()...), startAt: cfg.StartAt, byPublish: cfg.Clock == recording.PublishClock}
 	for _, r := range recordings {
 		s.names = append(s.names, r.name)
 	}
@@ -250,11 +250,15 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 	return s.result(ctx, err)
 }
 
+// secrets returns the paths of the files that hold secrets; empty ones are of flags that were not given.
+func (o *replayOptions) secrets() []string { return []string{o.tls.key, o.tokenFile, o.http.tokenFile} }
+
 // A replaying is a running replay.
 type replaying struct {
 	p         *program
 	o         *replayOptions
 	zone      *time.Location
+	exposed   []string // the warnings of secrets that were given at the start
 	names     []string
 	origin    feed.SessionID
 	listeners []net.Listener
@@ -324,6 +328,9 @@ func (s *replaying) run(ctx context.Context, keys <-chan keystroke) error {
 	group.Go(func() error { return s.tell(running) })
 	group.Go(func() error { return s.startWithSubscribers(running) })
 	group.Go(func() error { return s.warnOfNobody(running) })
+	group.Go(func() error {
+		return follow(running, s.exposed, func() []string { return exposed(s.o.secrets()...) }, func(w string) { s.log.Warn().Msg(printable(w)) })
+	})
 	if keys != nil {
 		group.Go(func() error { return s.obey(running, keys) })
 	}

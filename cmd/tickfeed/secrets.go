@@ -1,6 +1,11 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
 	"github.com/rs/zerolog"
 
 	"tickfeed/codec/filemode"
@@ -24,5 +29,55 @@ func exposed(paths ...string) (warnings []string) {
 func (p *program) warnOfSecrets(paths ...string) {
 	for _, w := range exposed(paths...) {
 		p.note(zerolog.WarnLevel, "warning: %s", w)
+	}
+}
+
+// lookAgain is how often a command that runs for long looks at its files with secrets again: they are read again when they change, and
+// a new one may have another mode.
+const lookAgain = time.Second
+
+// follow calls warn for each text of current that it did not return the time before, every lookAgain until ctx ends. told are the texts
+// that were given already.
+func follow(ctx context.Context, told []string, current func() []string, warn func(text string)) error {
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		warnings := current()
+		for _, w := range warnings {
+			if !slices.Contains(told, w) {
+				warn(w)
+			}
+		}
+		told = warnings
+	}
+}
+
+// followSecrets does what warnOfSecrets does, and again when a file can be read by others later, until ctx ends or stop is called,
+// which waits.
+func (p *program) followSecrets(ctx context.Context, paths ...string) (stop func()) {
+	warn := func(w string) { p.note(zerolog.WarnLevel, "warning: %s", w) }
+	told := exposed(paths...)
+	for _, w := range told {
+		warn(w)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = follow(ctx, told, func() []string { return exposed(paths...) }, func(w string) { // it ends with ctx
+			if isTerminal(p.stderr) {
+				fmt.Fprint(p.stderr, clearLine) // a line that shows the progress may be there
+			}
+			warn(w)
+		})
+	}()
+	return func() {
+		cancel()
+		<-done
 	}
 }

@@ -65,3 +65,33 @@ func TestWarningsOfSecretsThatOthersCanRead(t *testing.T) {
 		assert.Contains(t, says, "feed.key has mode 0640", "%v", args)
 	}
 }
+
+// A file with secrets that others can read later is warned about while each command that runs for long goes on.
+func TestSecretsThatOthersCanReadLaterAreWarnedAbout(t *testing.T) {
+	t.Parallel()
+	dir, a := t.TempDir(), certstest.NewAuthority("here")
+	a.Issue(certstest.Want{Names: []string{"localhost"}}).Write(dir, "feed")
+	day, err := os.ReadFile("../../testdata/day.tick")
+	require.NoError(t, err)
+	certstest.WriteFile(dir, "day.tick", day)
+	var running []*command
+	for _, args := range [][]string{
+		{"publish", "--listen", "unix:p"}, {"replay", "day.tick", "--listen", "unix:r"}, {"lab", "--upstream", "unix:p", "--rule", "on storm: cut rst", "--listen", "unix:l"},
+		{"subscribe", "unix:none"}, {"record", "unix:none", "-o", "x.tick"},
+	} {
+		token := args[0] + ".token"
+		certstest.WriteFile(dir, token, []byte("a secret of many letters"))
+		require.NoError(t, os.Chmod(filepath.Join(dir, token), 0o600))
+		c := startCommand(t, dir, append(args, "--http", "unix:"+args[0]+"-http", "--http-token-file", token)...)
+		running = append(running, c)
+	}
+	for _, c := range running {
+		token := c.Args[1] + ".token"
+		c.says(t, `.`) // what it says at first, without a warning
+		assert.NotContains(t, c.err.String(), token+" has mode")
+		require.NoError(t, os.Chmod(filepath.Join(dir, token), 0o644))
+	}
+	for _, c := range running {
+		c.says(t, c.Args[1]+`\.token has mode 0644`)
+	}
+}

@@ -36,8 +36,8 @@ func readSettings(path string, text []byte) (settings, error) {
 	return s, err
 }
 
-// twice returns a usage error if a key is there twice in n, which belongs to the key above.
-func (s settings) twice(n *yaml.Node, above string) error {
+// twice joins a usage error for each key that is there twice in n, which belongs to the key above.
+func (s settings) twice(n *yaml.Node, above string) (wrong error) {
 	if n == nil || n.Kind != yaml.MappingNode {
 		return nil
 	}
@@ -45,14 +45,12 @@ func (s settings) twice(n *yaml.Node, above string) error {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key := n.Content[i]
 		if seen[key.Value] {
-			return usage("--config: %s:%d: %s%s is there twice: remove one", s.path, key.Line, above, key.Value)
+			wrong = errors.Join(wrong, usage("--config: %s:%d: %s%s is there twice: remove one", s.path, key.Line, above, key.Value))
 		}
 		seen[key.Value] = true
-		if err := s.twice(n.Content[i+1], above+key.Value+"."); err != nil {
-			return err
-		}
+		wrong = errors.Join(wrong, s.twice(n.Content[i+1], above+key.Value+"."))
 	}
-	return nil
+	return wrong
 }
 
 // place returns the file and the line of a setting.

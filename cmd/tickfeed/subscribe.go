@@ -155,6 +155,8 @@ as --count does.`,
 		f.StringVar(&o.hdrEvent, "hdr-event", "", "write the latencies from event time to `FILE`, as --hdr does")
 	})
 	o.connectionFlags(cmd)
+	needPartners(cmd, "raw,events,final-state", "json")
+	needPartners(cmd, "hdr,hdr-event,connections", "stats|latency")
 	return cmd
 }
 
@@ -173,6 +175,7 @@ func (o *subscribeOptions) connectionFlags(cmd *cobra.Command) {
 	o.http.define(cmd, "")
 	o.http.tls = &serveTLS{prefix: "http-"}
 	group(cmd, "HTTP", o.http.tls.define)
+	needPartners(cmd, "http-tls-cert,http-tls-key,http-tls-client-ca", "http")
 }
 
 // The default of --max-backoff, which is also the subscriber's, and its minimum.
@@ -307,7 +310,7 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	if cfg.TLS, err = o.tls.config(p.notef); err != nil {
 		return err
 	}
-	p.warnOfSecrets(o.tokenFile, o.tls.key, o.http.tokenFile, o.http.tls.key)
+	defer p.followSecrets(ctx, o.tokenFile, o.tls.key, o.http.tokenFile, o.http.tls.key)()
 	if err := o.checkStats(); err != nil {
 		return err
 	}

@@ -111,8 +111,8 @@ func TestWrongUsers(t *testing.T) {
 		says string
 	}{
 		{[]string{"publish", "--users", "none.yml"}, "tickfeed user add NAME --users none.yml creates it"},
-		{[]string{"publish", "--users", "bad.yml"}, "bad.yml:1: depth: depth must be l2 or l1"},
-		{[]string{"publish", "--users", "bad.yml", "--check"}, "bad.yml:1: depth: depth must be l2 or l1"},
+		{[]string{"publish", "--users", "bad.yml"}, "bad.yml:1: depth: must be l2 or l1"},
+		{[]string{"publish", "--users", "bad.yml", "--check"}, "bad.yml:1: depth: must be l2 or l1"},
 		{[]string{"publish", "--users", "san.yml"}, "user risk is known by a certificate: name the authorities whose clients are admitted with --tls-client-ca"},
 		{[]string{"publish", "--users", "san.yml", "--tls-cert", "a.pem", "--tls-key", "a.key"}, "with --tls-client-ca"},
 		{[]string{"publish", "--users", "san.yml", "--token-file", "token"}, "exclude each other"},

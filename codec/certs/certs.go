@@ -91,17 +91,17 @@ func (f *Files) Validity(leaf *x509.Certificate, now time.Time) error {
 // build makes the configuration of a handshake.
 func (s Server) build(files [][]byte) (cfg *tls.Config, warning, err error) {
 	pair, err := keyPair(s.Cert, s.Key, files[0], files[1])
-	if err != nil {
-		return nil, nil, err
-	}
 	cfg = &tls.Config{
 		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}, NextProtos: s.Protocols, SessionTicketsDisabled: true,
 	}
 	if s.ClientCA != "" {
-		if cfg.ClientCAs, err = pool(s.ClientCA, files[2]); err != nil {
-			return nil, nil, err
-		}
+		var wrong error
+		cfg.ClientCAs, wrong = pool(s.ClientCA, files[2])
 		cfg.ClientAuth = tls.RequireAndVerifyClientCert
+		err = errors.Join(err, wrong)
+	}
+	if err != nil || pair.Leaf == nil {
+		return nil, nil, err
 	}
 	return cfg, validity(s.Cert, pair.Leaf, time.Now()), nil
 }
@@ -118,6 +118,7 @@ type Client struct {
 // Config returns the configuration, or an error if the files cannot be used. See ForHost.
 func (c Client) Config() (*tls.Config, error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS13, ServerName: c.ServerName, InsecureSkipVerify: true} // see VerifyConnection
+	var wrong error
 	if !c.Insecure {
 		roots := &watched[*x509.CertPool]{changed: c.Changed}
 		roots.build = func(files [][]byte) (*x509.CertPool, error, error) {
@@ -130,23 +131,21 @@ func (c Client) Config() (*tls.Config, error) {
 		if c.CA != "" {
 			roots.paths = []string{c.CA}
 		}
-		if err := roots.open(); err != nil {
-			return nil, err
-		}
+		wrong = roots.open()
 		cfg.VerifyConnection = func(s tls.ConnectionState) error { return verify(s, roots.current()) }
 	}
 	if c.Cert == "" && c.Key == "" {
-		return cfg, nil
+		return cfg, wrong
 	}
 	own := &watched[*tls.Certificate]{paths: []string{c.Cert, c.Key}, changed: c.Changed}
 	own.build = func(files [][]byte) (*tls.Certificate, error, error) {
 		pair, err := keyPair(c.Cert, c.Key, files[0], files[1])
-		if err != nil {
+		if err != nil || pair.Leaf == nil {
 			return nil, nil, err
 		}
 		return &pair, validity(c.Cert, pair.Leaf, time.Now()), nil
 	}
-	if err := own.open(); err != nil {
+	if err := errors.Join(wrong, own.open()); err != nil {
 		return nil, err
 	}
 	cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own.current(), nil }
@@ -208,7 +207,8 @@ func Identity(c *x509.Certificate) (string, bool) {
 
 // A watched is a value made of files, which are read again each time it is asked for.
 type watched[T any] struct {
-	paths   []string
+	paths []string
+	// build makes the value of files, and joins all mistakes in them. A file that is nil could not be read, which is reported besides.
 	build   func(files [][]byte) (value T, warning, err error)
 	changed func(error)
 
@@ -222,11 +222,8 @@ type watched[T any] struct {
 // open reads the files for the first time.
 func (w *watched[T]) open() error {
 	files, err := w.read()
-	if err != nil {
-		return err
-	}
-	value, warning, err := w.build(files)
-	if err != nil {
+	value, warning, wrong := w.build(files)
+	if err := errors.Join(err, wrong); err != nil {
 		return err
 	}
 	w.tried, w.value, w.doubted = digest(files, nil), value, warning != nil
@@ -256,12 +253,8 @@ func (w *watched[T]) check() (T, error) {
 
 // renewLocked puts files into use if it can; err is why they could not be read.
 func (w *watched[T]) renewLocked(files [][]byte, err error) {
-	var value T
-	var warning error
-	if err == nil {
-		value, warning, err = w.build(files)
-	}
-	if err == nil && warning != nil && !w.doubted {
+	value, warning, wrong := w.build(files)
+	if err = errors.Join(err, wrong); err == nil && warning != nil && !w.doubted {
 		err = warning // what is in use was right when it was read
 	}
 	if w.wrong = err; err != nil {
@@ -278,16 +271,17 @@ func (w *watched[T]) tell(err error) {
 	}
 }
 
-func (w *watched[T]) read() ([][]byte, error) {
-	var files [][]byte
+// read returns the content of each file, nil for one that cannot be read. The error joins all reasons.
+func (w *watched[T]) read() (files [][]byte, wrong error) {
 	for _, path := range w.paths {
 		b, err := smallfile.Read(path, "at each handshake")
 		if err != nil {
-			return nil, err
+			b = nil
+			wrong = errors.Join(wrong, err)
 		}
 		files = append(files, b)
 	}
-	return files, nil
+	return files, wrong
 }
 
 // digest returns a string that differs if the files, or the error, do.
@@ -295,7 +289,11 @@ func digest(files [][]byte, err error) string {
 	return fmt.Sprintf("%v\x00", err) + string(bytes.Join(files, []byte{0}))
 }
 
+// keyPair returns a zero certificate if cert or key is nil, which is to say could not be read.
 func keyPair(certPath, keyPath string, cert, key []byte) (tls.Certificate, error) {
+	if cert == nil || key == nil {
+		return tls.Certificate{}, nil
+	}
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
 		return pair, pairError(certPath, keyPath, err)
@@ -310,6 +308,9 @@ func keyPair(certPath, keyPath string, cert, key []byte) (tls.Certificate, error
 
 func pool(path string, pem []byte) (*x509.CertPool, error) {
 	p := x509.NewCertPool()
+	if pem == nil { // it could not be read
+		return p, nil
+	}
 	if !p.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("%s holds no certificate in PEM; want the certificates of authorities", path)
 	}

@@ -233,7 +233,15 @@ func TestBadFiles(t *testing.T) {
 			assert.ErrorContains(t, err, c.want)
 		})
 	}
-	_, err := certs.Client{CA: text}.Config()
+	none := filepath.Join(dir, "none")
+	_, err := certs.Server{Cert: none, Key: none + ".key", ClientCA: text}.Config()
+	for _, want := range []string{none + ": no such", none + ".key: no such", text + " holds no certificate"} {
+		assert.ErrorContains(t, err, want, "all mistakes at once")
+	}
+	_, err = certs.Client{CA: text, Cert: cert, Key: otherKey}.Config()
+	assert.ErrorContains(t, err, text+" holds no certificate")
+	assert.ErrorContains(t, err, "does not belong")
+	_, err = certs.Client{CA: text}.Config()
 	assert.ErrorContains(t, err, text+" holds no certificate in PEM")
 	_, err = certs.Client{Cert: cert, Key: otherKey}.Config()
 	assert.ErrorContains(t, err, "does not belong")
@@ -287,6 +295,8 @@ func TestOtherErrors(t *testing.T) {
 
 // A certificate that is not trusted is a mistake that a person must mend; a cut and a timeout are not.
 func TestIsMistake(t *testing.T) {
+	assert.NoError(t, certs.DialError(nil))
+	assert.NoError(t, certs.AcceptError(nil))
 	a := certstest.NewAuthority("one")
 	server := &tls.Config{Certificates: []tls.Certificate{a.Issue(certstest.Want{Names: []string{"feed"}}).TLS}}
 	_, err, _ := shake(t, server, &tls.Config{ServerName: "feed"})

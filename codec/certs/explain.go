@@ -56,8 +56,11 @@ func pairError(certPath, keyPath string, err error) error {
 }
 
 // DialError explains err, which ended a handshake with a server, or the first read after it: a server that refuses the
-// certificate of a client says so then. It returns err itself if it has nothing to do with TLS.
+// certificate of a client says so then. It returns err itself if it has nothing to do with TLS, or is nil.
 func DialError(err error) error {
+	if err == nil {
+		return nil
+	}
 	text := dialText(err, time.Now())
 	if text == "" {
 		return err
@@ -147,8 +150,11 @@ func fault(e *tls.CertificateVerificationError, now time.Time, peer string) stri
 	return "is not valid: " + strings.TrimPrefix(e.Err.Error(), "x509: ")
 }
 
-// AcceptError explains err, which ended a handshake with a client. It returns err itself if it has nothing to do with TLS.
+// AcceptError explains err, which ended a handshake with a client. It returns err itself if it has nothing to do with TLS, or is nil.
 func AcceptError(err error) error {
+	if err == nil {
+		return nil
+	}
 	text := acceptText(err, time.Now())
 	if text == "" {
 		return err

@@ -1,7 +1,7 @@
 package sim
 
 import (
-	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -217,7 +217,7 @@ const (
 	maxQuantum = 1e15 // of a quantile
 )
 
-// validate returns an error that names the first field out of bounds.
+// validate returns an error that names the fields out of bounds of p itself, or else of the first instrument that has some.
 func (p *Profile) validate() error {
 	if err := p.check(); err != nil {
 		return fmt.Errorf("sim: Profile: %w", err)
@@ -234,8 +234,24 @@ func (p *Profile) validate() error {
 	return nil
 }
 
-// check returns the first *fieldError of p itself.
+// check joins a *fieldError for each field of p itself that is out of bounds.
 func (p *Profile) check() error {
+	var wrong []error
+	if len(p.Instruments) == 0 {
+		wrong = append(wrong, &fieldError{"instruments", "there is none"})
+	}
+	if p.DayLength < MinDayLength || p.DayLength > MaxDayLength {
+		wrong = append(wrong, &fieldError{"day_length", fmt.Sprintf("want a duration from %v to %v, got %v", MinDayLength, MaxDayLength, p.DayLength)})
+	}
+	if p.Start.Year() < 1971 || p.Start.Year() > 2200 {
+		wrong = append(wrong, &fieldError{"start", fmt.Sprintf("want a time in the years 1971 to 2200, got %v", p.Start)})
+	}
+	return errors.Join(append(wrong, p.checkClusters(), between("rate", p.Rate, MinRate, MaxRate), between("together", p.Together, 0, mostCaused),
+		checkSteps("shape", p.Shape), checkSteps("volatility_shape", p.Volatility))...)
+}
+
+// checkClusters returns the first *fieldError of the clusters.
+func (p *Profile) checkClusters() error {
 	caused := 0.0
 	for i, c := range p.Clusters {
 		caused += c.Causes
@@ -251,18 +267,7 @@ func (p *Profile) check() error {
 	if caused > mostCaused {
 		return &fieldError{"clusters", fmt.Sprintf("want at most %v events that an event causes in all clusters, got %.6g", mostCaused, caused)}
 	}
-	switch {
-	case len(p.Instruments) == 0:
-		return &fieldError{"instruments", "there is none"}
-	case p.DayLength < MinDayLength || p.DayLength > MaxDayLength:
-		return &fieldError{"day_length", fmt.Sprintf("want a duration from %v to %v, got %v", MinDayLength, MaxDayLength, p.DayLength)}
-	case p.Start.Year() < 1971 || p.Start.Year() > 2200:
-		return &fieldError{"start", fmt.Sprintf("want a time in the years 1971 to 2200, got %v", p.Start)}
-	}
-	return cmp.Or(
-		between("rate", p.Rate, MinRate, MaxRate), between("together", p.Together, 0, mostCaused),
-		checkSteps("shape", p.Shape), checkSteps("volatility_shape", p.Volatility),
-	)
+	return nil
 }
 
 func checkSteps(field string, values []float64) error {
@@ -277,23 +282,30 @@ func checkSteps(field string, values []float64) error {
 	return nil
 }
 
-// check returns the first *fieldError, except of fields that a universe has and that cannot be out of bounds here.
+// check joins a *fieldError for each field out of bounds, except of those that a universe has and that cannot be out of bounds here.
 func (h *Habits) check() error {
-	for _, q := range []struct {
-		field  string
-		values []float64
-		least  float64
-	}{{"spreads", h.Spreads, 1e-3}, {"queues", h.Queues, 1}, {"trades", h.Trades, 1}} {
-		if err := checkQuantiles(q.field, q.values, q.least); err != nil {
-			return err
-		}
-	}
-	if err := cmp.Or(
+	wrong := []error{
+		checkQuantiles("spreads", h.Spreads, 1e-3), checkQuantiles("queues", h.Queues, 1), checkQuantiles("trades", h.Trades, 1),
 		between("spread", h.Spread, 0.01, maxSpread), between("volatility", h.Volatility, 0, maxTickMoves), between("beta", h.Beta, -10, 10),
-		between("activity", h.Activity, math.SmallestNonzeroFloat64, 1e9),
-	); err != nil {
-		return err
+		between("activity", h.Activity, math.SmallestNonzeroFloat64, 1e9), h.checkDepth(),
 	}
+	if h.Memory != (Memory{}) {
+		wrong = append(wrong,
+			between("memory", h.Memory.Exponent, 0.1, 10), between("memory", float64(h.Memory.Longest), 1, 1000),
+			between("memory", h.Memory.Strays, 0, 0.5), between("memory", h.Memory.Patience.Hours(), 0, 24),
+		)
+	}
+	if h.Fills != 0 {
+		wrong = append(wrong, between("fills", h.Fills, 1, maxFills))
+	}
+	return errors.Join(append(wrong,
+		between("correlation", h.Correlation, -0.99, 0.99), between("lean", h.Lean, 0, 3), between("orders", h.Orders, 0, 1), between("follow", h.Follow, 0, 0.99),
+		between("foresight", h.Foresight[0], 0, 1), between("foresight", h.Foresight[1], 0, 1), between("impact", h.Impact, 0, 10),
+		between("deep", h.Deep, 0, 0.99),
+	)...)
+}
+
+func (h *Habits) checkDepth() error {
 	if len(h.Depth) > MaxDepth {
 		return &fieldError{"depth", fmt.Sprintf("want at most %d levels, got %d", MaxDepth, len(h.Depth))}
 	}
@@ -302,24 +314,7 @@ func (h *Habits) check() error {
 			return err
 		}
 	}
-	if h.Memory != (Memory{}) {
-		if err := cmp.Or(
-			between("memory", h.Memory.Exponent, 0.1, 10), between("memory", float64(h.Memory.Longest), 1, 1000),
-			between("memory", h.Memory.Strays, 0, 0.5), between("memory", h.Memory.Patience.Hours(), 0, 24),
-		); err != nil {
-			return err
-		}
-	}
-	if h.Fills != 0 {
-		if err := between("fills", h.Fills, 1, maxFills); err != nil {
-			return err
-		}
-	}
-	return cmp.Or(
-		between("correlation", h.Correlation, -0.99, 0.99), between("lean", h.Lean, 0, 3), between("orders", h.Orders, 0, 1), between("follow", h.Follow, 0, 0.99),
-		between("foresight", h.Foresight[0], 0, 1), between("foresight", h.Foresight[1], 0, 1), between("impact", h.Impact, 0, 10),
-		between("deep", h.Deep, 0, 0.99),
-	)
+	return nil
 }
 
 func checkQuantiles(field string, values []float64, least float64) error {

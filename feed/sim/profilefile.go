@@ -133,14 +133,16 @@ func numbers(values []float64) string {
 	return "[" + strings.Join(text, ", ") + "]"
 }
 
-// ParseProfile reads a profile from YAML. name is for errors, which are of type *UniverseError.
+// ParseProfile reads a profile from YAML. name is for errors, which are of type *UniverseError; if there are several mistakes, the
+// error joins the first maxErrors.
 func ParseProfile(name string, text []byte) (*Profile, error) {
 	p, err := parseProfile(text)
-	var wrong *UniverseError
-	if errors.As(err, &wrong) {
-		wrong.File = name
+	wrong := mistakes{file: name}
+	wrong.add(err)
+	if err := wrong.err(); err != nil {
+		return nil, err
 	}
-	return p, err
+	return p, nil
 }
 
 func parseProfile(text []byte) (*Profile, error) {
@@ -152,11 +154,8 @@ func parseProfile(text []byte) (*Profile, error) {
 		return nil, &UniverseError{Line: 1, Column: 1, Text: "want a profile, as tickfeed sim fit writes it: rate: 100, clusters: and so on"}
 	}
 	fields, err := mapping(root, profileFields)
-	if err != nil {
-		return nil, err
-	}
 	p := &Profile{Clusters: UsualClusters}
-	steps := []func() error{
+	for _, step := range []func() error{
 		func() (err error) { p.Source, err = fields.text("source"); return },
 		func() (err error) { p.Start, err = fields.time("start"); return },
 		func() (err error) { p.DayLength, err = fields.duration("day_length"); return },
@@ -166,14 +165,10 @@ func parseProfile(text []byte) (*Profile, error) {
 		func() (err error) { p.Together, err = fields.number("together"); return },
 		func() error { return fields.clusters(p) },
 		func() error { return fields.instruments(p) },
-		func() error { return fields.place(root, p.check()) },
+	} {
+		err = errors.Join(err, step())
 	}
-	for _, step := range steps {
-		if err := step(); err != nil {
-			return nil, err
-		}
-	}
-	return p, nil
+	return p, errors.Join(err, fields.place(root, p.check(), err))
 }
 
 // parseYAML returns the root of a document, nil if it is empty.
@@ -189,35 +184,51 @@ func parseYAML(text []byte) (*yaml.Node, error) {
 // nodes are the values of a mapping by their keys.
 type nodes map[string]*yaml.Node
 
-// mapping returns the values of n, whose keys must be among allowed.
-func mapping(n *yaml.Node, allowed []string) (nodes, error) {
+// mapping returns the values of n, whose keys must be among allowed. The error joins all mistakes.
+func mapping(n *yaml.Node, allowed []string) (out nodes, wrong error) {
 	if n.Kind != yaml.MappingNode {
 		return nil, nodeError(n, "", fmt.Sprintf("want fields, such as %s: VALUE, one on a line; the fields are %s", allowed[0], strings.Join(allowed, ", ")))
 	}
-	out := make(nodes, len(n.Content)/2)
+	out = make(nodes, len(n.Content)/2)
 	for i := 0; i < len(n.Content); i += 2 {
 		key := n.Content[i]
 		switch _, twice := out[key.Value]; {
 		case !slices.Contains(allowed, key.Value):
-			return nil, nodeError(key, "", noField(key.Value, allowed))
+			wrong = errors.Join(wrong, nodeError(key, "", noField(key.Value, allowed)))
 		case twice:
-			return nil, nodeError(key, key.Value, "it is there twice")
+			wrong = errors.Join(wrong, nodeError(key, key.Value, "it is there twice"))
+		default:
+			out[key.Value] = n.Content[i+1]
 		}
-		out[key.Value] = n.Content[i+1]
 	}
-	return out, nil
+	return out, wrong
 }
 
-// place returns err, a *fieldError or nil, with the place of its field, or of n if the field is not there.
-func (f nodes) place(n *yaml.Node, err error) error {
-	var wrong *fieldError
-	if !errors.As(err, &wrong) {
-		return err
+// place returns err, which is nil, a *fieldError, or joins some, with the places of the fields, or of n for a field that is not there.
+// It leaves out the fields that earlier already reports and, since another mistake may be their cause, those that are not there.
+func (f nodes) place(n *yaml.Node, err, earlier error) (placed error) {
+	known := make(map[string]bool)
+	for _, e := range flattened(earlier) {
+		var wrong *UniverseError
+		if errors.As(e, &wrong) {
+			known[wrong.Field] = true
+		}
 	}
-	if at, ok := f[wrong.field]; ok {
-		n = at
+	for _, e := range flattened(err) {
+		var wrong *fieldError
+		if !errors.As(e, &wrong) {
+			placed = errors.Join(placed, e)
+			continue
+		}
+		at, there := f[wrong.field]
+		if !there {
+			at = n
+		}
+		if !known[wrong.field] && (there || earlier == nil) {
+			placed = errors.Join(placed, nodeError(at, wrong.field, wrong.text))
+		}
 	}
-	return nodeError(n, wrong.field, wrong.text)
+	return placed
 }
 
 // text returns the value of a field, "" if it is not there.
@@ -312,7 +323,7 @@ func (f nodes) sizes(field string, exponent int8) ([]float64, error) {
 	return out, err
 }
 
-func (f nodes) clusters(p *Profile) error {
+func (f nodes) clusters(p *Profile) (wrong error) {
 	list, err := f.list("clusters")
 	if err != nil || list == nil {
 		return err
@@ -322,90 +333,87 @@ func (f nodes) clusters(p *Profile) error {
 	}
 	for i, n := range list {
 		c, err := mapping(n, []string{"causes", "within"})
-		if err != nil {
-			return err
+		causes, err1 := c.number("causes")
+		within, err2 := c.duration("within")
+		if err := errors.Join(err, err1, err2); err != nil {
+			wrong = errors.Join(wrong, err)
+			continue
 		}
-		if p.Clusters[i].Causes, err = c.number("causes"); err != nil {
-			return err
-		}
-		if p.Clusters[i].Within, err = c.duration("within"); err != nil {
-			return err
-		}
+		p.Clusters[i] = Cluster{causes, within}
 	}
-	return nil
+	return wrong
 }
 
 func (f nodes) instruments(p *Profile) error {
-	list, err := f.list("instruments")
+	list, wrong := f.list("instruments")
 	names := make(map[string]int, len(list))
 	for i, n := range list {
 		h, err := parseHabits(n, i)
-		if err != nil {
-			return err
+		wrong = errors.Join(wrong, err)
+		if len(flattened(wrong)) >= maxErrors {
+			break
 		}
+		p.Instruments = append(p.Instruments, *h)
 		name := h.Definition.Name()
+		if err != nil {
+			continue
+		}
 		if line := names[name]; line > 0 {
-			return nodeError(n, "symbol", fmt.Sprintf("%s is already there, in line %d", name, line))
+			wrong = errors.Join(wrong, nodeError(n, "symbol", fmt.Sprintf("%s is already there, in line %d", name, line)))
 		}
 		names[name] = n.Line
-		p.Instruments = append(p.Instruments, *h)
 	}
-	return err
+	return wrong
 }
 
-// parseHabits reads the instrument at place i.
+// parseHabits reads the instrument at place i. The error joins all mistakes.
 func parseHabits(n *yaml.Node, i int) (*Habits, error) {
-	fields, err := mapping(n, slices.Concat(universeFields, habitFields))
-	if err != nil {
-		return nil, err
-	}
+	fields, wrong := mapping(n, slices.Concat(universeFields, habitFields))
+	fail := func(err error) { wrong = errors.Join(wrong, err) }
 	r := row{n.Line, n.Column, make(map[string]cell)}
 	for _, name := range universeFields {
 		if value, ok := fields[name]; ok {
 			text, err := fields.text(name)
-			if err != nil {
-				return nil, err
-			}
+			fail(err)
 			r.fields[name] = cell{strings.TrimSpace(text), value.Line, value.Column}
 		}
 	}
-	l, err := r.listing(i)
-	if err != nil {
-		return nil, err
-	}
+	l, unlisted := r.listing(i)
 	h := &Habits{Entry: entryOf(&l)}
-	if h.Activity <= 0 {
-		return nil, r.wrong("activity", "want a number greater than 0, got %v", h.Activity)
+	if unlisted == nil && h.Activity <= 0 {
+		unlisted = r.wrong("activity", "want a number greater than 0, got %v", h.Activity)
 	}
+	if fields != nil { // otherwise n is no instrument
+		fail(unlisted)
+	}
+	var err error
 	for _, f := range []struct {
 		name string
 		v    *float64
 	}{
 		{"correlation", &h.Correlation}, {"lean", &h.Lean}, {"orders", &h.Orders}, {"follow", &h.Follow}, {"fills", &h.Fills}, {"impact", &h.Impact}, {"deep", &h.Deep},
 	} {
-		if *f.v, err = fields.number(f.name); err != nil {
-			return nil, err
-		}
+		*f.v, err = fields.number(f.name)
+		fail(err)
 	}
-	if h.Spreads, err = fields.numbers("spreads"); err != nil {
-		return nil, err
+	h.Spreads, err = fields.numbers("spreads")
+	fail(err)
+	if unlisted == nil { // otherwise the units of sizes are not known
+		h.Queues, err = fields.sizes("queues", h.Definition.SizeExponent)
+		fail(err)
+		h.Trades, err = fields.sizes("trades", h.Definition.SizeExponent)
+		fail(err)
 	}
-	if h.Queues, err = fields.sizes("queues", h.Definition.SizeExponent); err != nil {
-		return nil, err
+	h.Depth, err = fields.numbers("depth")
+	fail(err)
+	fail(fields.memory(h))
+	if unlisted == nil {
+		fail(fields.place(n, h.check(), wrong))
 	}
-	if h.Trades, err = fields.sizes("trades", h.Definition.SizeExponent); err != nil {
-		return nil, err
-	}
-	if h.Depth, err = fields.numbers("depth"); err != nil {
-		return nil, err
-	}
-	if err := fields.memory(h); err != nil {
-		return nil, err
-	}
-	return h, fields.place(n, h.check())
+	return h, wrong
 }
 
-// memory reads the memory of the sides, and the foresight that goes with it.
+// memory reads the memory of the sides, and the foresight that goes with it. The error joins all mistakes.
 func (f nodes) memory(h *Habits) error {
 	n, ok := f["memory"]
 	if !ok {
@@ -414,25 +422,25 @@ func (f nodes) memory(h *Habits) error {
 		}
 		return nil
 	}
-	m, err := mapping(n, []string{"exponent", "longest", "strays", "patience"})
-	if err != nil {
-		return err
-	}
-	if h.Memory.Exponent, err = m.number("exponent"); err != nil {
-		return err
-	}
-	longest, err := m.number("longest")
-	if err != nil {
-		return err
+	m, wrong := mapping(n, []string{"exponent", "longest", "strays", "patience"})
+	var longest float64
+	for _, v := range []struct {
+		name string
+		v    *float64
+	}{{"exponent", &h.Memory.Exponent}, {"longest", &longest}, {"strays", &h.Memory.Strays}} {
+		var err error
+		*v.v, err = m.number(v.name)
+		wrong = errors.Join(wrong, err)
 	}
 	h.Memory.Longest = int(min(max(longest, 0), 1e6))
-	if h.Memory.Strays, err = m.number("strays"); err != nil {
-		return err
-	}
 	if _, ok := m["patience"]; ok {
-		if h.Memory.Patience, err = m.duration("patience"); err != nil {
-			return err
-		}
+		var err error
+		h.Memory.Patience, err = m.duration("patience")
+		wrong = errors.Join(wrong, err)
+	}
+	if wrong != nil {
+		h.Memory = Memory{} // so that check reports nothing about it
+		return wrong
 	}
 	if h.Memory == (Memory{}) {
 		return nodeError(n, "memory", "want {exponent: 1.3, longest: 150, strays: 0.08, patience: 1s}")

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -380,7 +381,8 @@ func (a *action) parseListing(p *script.Parser) error {
 	}
 	l, err := r.listing(20) // as active as the 20th of the default universe
 	if err != nil {
-		e := err.(*UniverseError) // the error has no place but the rule's
+		var e *UniverseError // the first; it has no place but the rule's
+		errors.As(err, &e)
 		return fmt.Errorf("%s: %s", e.Field, e.Text)
 	}
 	a.listing = l

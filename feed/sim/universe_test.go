@@ -225,6 +225,40 @@ func TestSectorsMoveTogether(t *testing.T) {
 	assert.Greater(t, other, 0.2)
 }
 
+// All mistakes in a universe and in a profile are reported in one run.
+func TestAllMistakesOfAFileAreReported(t *testing.T) {
+	profile := func(text string) error { _, err := ParseProfile("f", []byte(text)); return err }
+	universe := func(text string) error { _, err := ParseUniverse("f", []byte(text)); return err }
+	good := string(fullProfile().AppendYAML(nil))
+	change := func(pairs ...string) string { return strings.NewReplacer(pairs...).Replace(good) }
+	for _, test := range []struct {
+		parse func(text string) error
+		text  string
+		want  []string
+	}{
+		{universe, "symbol,price,kind,beta\n,x,bond,11\nA,1\nB,1,stock,1\nB,2,stock,y\n", []string{
+			`f:3:1: the line has not as many fields`, `f:2:1: field "symbol": it is missing`, `f:2:4: field "kind"`, `f:2:2: field "price"`, `f:2:9: field "beta"`, `f:5:11: field "beta"`}},
+		{universe, "symbol,cost,sybol\nA,x\n", []string{`no field "cost"`, `no field "sybol"`}},
+		{universe, "- symbol: A\n  prise: 1\n  kid: stock\n- nothing\n- symbol: B\n  price: x\n", []string{`f:2:3: there is no field "prise"`, `f:3:3: there is no field "kid"`, `f:4:3: want an instrument`, `f:6:10: field "price"`}},
+		{profile, change("rate: 50", "rate: fast", "together: 0.1", "together: 1", "kind: stock", "kind: bond", "orders: 0.2", "orders: x", "within: 250us", "during: 1ms"), []string{
+			`field "rate": want a number, got "fast"`, `no field "during"`, `field "kind"`, `field "orders": want a number, got "x"`, `field "together": want a number from`}},
+		{profile, change("rate: 50", "rate: 0", "orders: 0.2", "orders: 7", "fills: 1.5", "fills: 0.5", "exponent: 1.4", "exponent: x"), []string{
+			`field "exponent": want a number, got "x"`, `field "fills"`, `field "orders": want a number from 0 to 1, got 7`, `field "rate"`}},
+	} {
+		err := test.parse(test.text)
+		require.Error(t, err, test.text)
+		scripttest.RequireEach[*UniverseError](t, err)
+		lines := strings.Split(err.Error(), "\n")
+		require.Len(t, lines, len(test.want), err.Error())
+		for i, want := range test.want {
+			assert.Contains(t, lines[i], want)
+		}
+	}
+	for _, text := range []string{"symbol,price\n" + strings.Repeat("A\n", 1000), "symbol,price\n" + strings.Repeat(",x\n", 1000), strings.Repeat("- x: 1\n", 1000)} {
+		assert.Len(t, strings.Split(universe(text).Error(), "\n"), maxErrors)
+	}
+}
+
 // All instruments that are wrong are reported, at most 20.
 func TestErrorsOfAllInstruments(t *testing.T) {
 	_, err := ParseUniverse("u.csv", []byte("symbol,price\nA,x\nB,1\nC,y\nB,2\n"))

@@ -169,7 +169,7 @@ type row struct {
 	fields       map[string]cell
 }
 
-// maxErrors bounds the mistakes that ParseUniverse reports.
+// maxErrors bounds the mistakes that ParseUniverse and ParseProfile report.
 const maxErrors = 20
 
 // mistakes are what is wrong with a file.
@@ -178,21 +178,46 @@ type mistakes struct {
 	errs []error
 }
 
-// add adds err, unless it is nil, and says in which file it is.
+// add adds err, or the errors that it joins, unless it is nil, and says in which file they are. It leaves out those beyond maxErrors.
 func (m *mistakes) add(err error) {
-	if err == nil {
-		return
+	for _, err := range flattened(err) {
+		if len(m.errs) == maxErrors {
+			return
+		}
+		var wrong *UniverseError
+		if errors.As(err, &wrong) {
+			wrong.File = m.file
+		}
+		m.errs = append(m.errs, err)
 	}
-	var wrong *UniverseError
-	if errors.As(err, &wrong) {
-		wrong.File = m.file
+}
+
+// err returns the mistakes, joined if there are several, or nil.
+func (m *mistakes) err() error {
+	if len(m.errs) == 1 {
+		return m.errs[0]
 	}
-	m.errs = append(m.errs, err)
+	return errors.Join(m.errs...)
+}
+
+// flattened returns the errors that err joins, or err alone, or none if err is nil.
+func flattened(err error) (all []error) {
+	joined, ok := err.(interface{ Unwrap() []error })
+	switch {
+	case err == nil:
+		return nil
+	case !ok:
+		return []error{err}
+	}
+	for _, err := range joined.Unwrap() {
+		all = append(all, flattened(err)...)
+	}
+	return all
 }
 
 // ParseUniverse reads a universe from CSV with a header line, or from YAML: a list of instruments, by itself or as
-// "instruments". name is for errors, which are of type *UniverseError; if several instruments
-// are wrong the error joins those of the first maxErrors.
+// "instruments". name is for errors, which are of type *UniverseError; if there are several mistakes, the error joins the first
+// maxErrors.
 func ParseUniverse(name string, text []byte) (*Universe, error) {
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	read := readCSV
@@ -209,7 +234,7 @@ func ParseUniverse(name string, text []byte) (*Universe, error) {
 	wrong := mistakes{file: name}
 	wrong.add(err)
 	for i := range rows {
-		if len(wrong.errs) == maxErrors || err != nil {
+		if len(wrong.errs) == maxErrors {
 			break
 		}
 		r := &rows[i]
@@ -233,13 +258,10 @@ func ParseUniverse(name string, text []byte) (*Universe, error) {
 	if len(wrong.errs) == 0 && !(total > 0) {
 		wrong.add(rows[0].wrong("activity", "no instrument has any: there would be no ticks"))
 	}
-	switch len(wrong.errs) {
-	case 0:
-		return u, nil
-	case 1:
-		return nil, wrong.errs[0]
+	if err := wrong.err(); err != nil {
+		return nil, err
 	}
-	return nil, errors.Join(wrong.errs...)
+	return u, nil
 }
 
 // isYAML reports whether text is YAML rather than CSV: CSV has a header line without a colon.
@@ -266,7 +288,8 @@ func fieldName(text string) string {
 	return ""
 }
 
-func readCSV(text []byte) ([]row, error) {
+// readCSV returns the rows that can be read, and joins all mistakes in the others.
+func readCSV(text []byte) (rows []row, wrong error) {
 	r := csv.NewReader(bytes.NewReader(text))
 	r.Comment, r.TrimLeadingSpace, r.ReuseRecord = '#', true, true
 	header, err := r.Read()
@@ -282,19 +305,25 @@ func readCSV(text []byte) ([]row, error) {
 		names[i] = fieldName(text)
 		switch {
 		case names[i] == "":
-			return nil, &UniverseError{Line: line, Column: column, Text: noField(text, universeFields)}
+			wrong = errors.Join(wrong, &UniverseError{Line: line, Column: column, Text: noField(text, universeFields)})
 		case slices.Contains(names[:i], names[i]):
-			return nil, &UniverseError{Line: line, Column: column, Field: names[i], Text: "there are two such columns"}
+			wrong = errors.Join(wrong, &UniverseError{Line: line, Column: column, Field: names[i], Text: "there are two such columns"})
 		}
 	}
-	var rows []row
-	for {
+	if wrong != nil {
+		return nil, wrong
+	}
+	for bad := 0; bad < maxErrors; {
 		record, err := r.Read()
 		if err == io.EOF {
-			return rows, nil
+			break
 		}
 		if err != nil {
-			return nil, csvError(err)
+			wrong = errors.Join(wrong, csvError(err))
+			if bad++; errors.Is(err, csv.ErrFieldCount) {
+				continue
+			}
+			break // quotes are wrong, and where the next line begins is not known
 		}
 		line, column := r.FieldPos(0)
 		w := row{line, column, make(map[string]cell, len(names))}
@@ -304,6 +333,7 @@ func readCSV(text []byte) ([]row, error) {
 		}
 		rows = append(rows, w)
 	}
+	return rows, wrong
 }
 
 func csvError(err error) error {
@@ -318,7 +348,8 @@ func csvError(err error) error {
 	return &UniverseError{Line: parse.Line, Column: max(parse.Column, 1), Text: text}
 }
 
-func readYAML(text []byte) ([]row, error) {
+// readYAML returns the rows that can be read, and joins all mistakes in the others.
+func readYAML(text []byte) (rows []row, wrong error) {
 	list, err := parseYAML(text)
 	if err != nil || list == nil {
 		return nil, err
@@ -332,32 +363,47 @@ func readYAML(text []byte) ([]row, error) {
 	if list.Kind != yaml.SequenceNode {
 		return nil, nodeError(list, "", "want a list of instruments, each of which begins with \"- symbol: AAPL\"")
 	}
-	var rows []row
+	bad := 0
 	for _, item := range list.Content {
-		if item.Kind != yaml.MappingNode {
-			return nil, nodeError(item, "", "want an instrument, which begins with \"- symbol: AAPL\", and below it price: 271.00")
+		w, err := readItem(item)
+		if err == nil {
+			rows = append(rows, w)
+			continue
 		}
-		w := row{item.Line, item.Column, make(map[string]cell, len(item.Content)/2)}
-		for i := 0; i < len(item.Content); i += 2 {
-			key, value := item.Content[i], item.Content[i+1]
-			name := fieldName(key.Value)
-			switch _, twice := w.fields[name]; {
-			case name == "":
-				return nil, nodeError(key, "", noField(key.Value, universeFields))
-			case twice:
-				return nil, nodeError(key, name, "it is there twice")
-			case value.Kind != yaml.ScalarNode:
-				return nil, nodeError(value, name, fmt.Sprintf("want one value, such as %s: %s", name, examples[name]))
-			}
-			text := value.Value
-			if value.Tag == "!!null" {
-				text = ""
-			}
-			w.fields[name] = cell{strings.TrimSpace(text), value.Line, value.Column}
+		wrong = errors.Join(wrong, err)
+		if bad++; bad == maxErrors {
+			break
 		}
-		rows = append(rows, w)
 	}
-	return rows, nil
+	return rows, wrong
+}
+
+// readItem returns the row of an item of the list, or all mistakes in its form.
+func readItem(item *yaml.Node) (w row, wrong error) {
+	if item.Kind != yaml.MappingNode {
+		return w, nodeError(item, "", "want an instrument, which begins with \"- symbol: AAPL\", and below it price: 271.00")
+	}
+	w = row{item.Line, item.Column, make(map[string]cell, len(item.Content)/2)}
+	for i := 0; i < len(item.Content); i += 2 {
+		key, value := item.Content[i], item.Content[i+1]
+		name := fieldName(key.Value)
+		var err error
+		switch _, twice := w.fields[name]; {
+		case name == "":
+			err = nodeError(key, "", noField(key.Value, universeFields))
+		case twice:
+			err = nodeError(key, name, "it is there twice")
+		case value.Kind != yaml.ScalarNode:
+			err = nodeError(value, name, fmt.Sprintf("want one value, such as %s: %s", name, examples[name]))
+		}
+		wrong = errors.Join(wrong, err)
+		text := value.Value
+		if value.Tag == "!!null" {
+			text = ""
+		}
+		w.fields[name] = cell{strings.TrimSpace(text), value.Line, value.Column}
+	}
+	return w, wrong
 }
 
 // examples are values of the universe fields.
@@ -427,7 +473,7 @@ const (
 	defaultVolatil = 0.015
 )
 
-// listing makes the instrument of a row, at place i of the universe.
+// listing makes the instrument of a row, at place i of the universe. The error joins all mistakes.
 func (r *row) listing(i int) (l listing, err error) {
 	text := func(field, standard string) string {
 		if t := r.fields[field].text; t != "" {
@@ -435,70 +481,72 @@ func (r *row) listing(i int) (l listing, err error) {
 		}
 		return standard
 	}
-	for field := range r.fields {
-		if field == "symbol" || field == "venue" || field == "currency" || field == "sector" {
-			if err := feed.ValidateText(r.fields[field].text); err != nil {
-				return l, r.wrong(field, "%v", err)
-			}
+	fail := func(failed error) { err = errors.Join(err, failed) }
+	for _, field := range []string{"symbol", "venue", "currency", "sector"} {
+		if wrong := feed.ValidateText(r.fields[field].text); wrong != nil {
+			fail(r.wrong(field, "%v", wrong))
 		}
 	}
 	l.definition = feed.Definition{Symbol: text("symbol", ""), Venue: text("venue", venue), Currency: text("currency", "USD")}
 	if l.definition.Symbol == "" {
-		return l, r.wrong("symbol", "it is missing")
+		fail(r.wrong("symbol", "it is missing"))
 	}
 	kind := slices.Index(kindNames[:], strings.ToLower(text("kind", "stock")))
 	if kind < 0 {
-		return l, r.wrong("kind", "want %s, got %q", strings.Join(kindNames[:], ", "), text("kind", ""))
+		fail(r.wrong("kind", "want %s, got %q", strings.Join(kindNames[:], ", "), text("kind", "")))
 	}
-	l.sizes = sizeClass(kind)
+	l.sizes = sizeClass(max(kind, 0))
+	sign := true // of the price is what is allowed
 	switch negative := strings.ToLower(text("negative", "")); negative {
 	case "yes", "true":
 		l.signed = true
 	case "", "no", "false":
-		if strings.HasPrefix(text("price", ""), "-") {
-			return l, r.wrong("price", "a negative price takes negative: yes")
+		if sign = !strings.HasPrefix(text("price", ""), "-"); !sign {
+			fail(r.wrong("price", "a negative price takes negative: yes"))
 		}
 	default:
-		return l, r.wrong("negative", "want yes or no, got %q", negative)
+		fail(r.wrong("negative", "want yes or no, got %q", negative))
 	}
-	if l.definition.TickSize, l.definition.PriceExponent, err = r.step("tick_size", "0.01"); err != nil {
-		return l, err
+	d := &l.definition
+	var step, wrong error
+	if d.TickSize, d.PriceExponent, step = r.step("tick_size", "0.01"); step != nil {
+		fail(step)
+	} else if sign {
+		l.price, wrong = r.price(&l)
+		fail(wrong)
 	}
 	lots := [sizeClasses]string{shares: "100", contracts: "1", coins: "0.00000001"}
-	if l.definition.Lot, l.definition.SizeExponent, err = r.step("lot", lots[l.sizes]); err != nil {
-		return l, err
-	}
-	if l.price, err = r.price(&l); err != nil {
-		return l, err
-	}
+	d.Lot, d.SizeExponent, wrong = r.step("lot", lots[l.sizes])
+	fail(wrong)
 	standard, most := defaultVolatil, maxVolatility
 	beta := 1.0
 	if l.signed {
 		standard, most, beta = 10, maxTickMoves, 0
 	}
-	if l.own, err = r.number("volatility", standard, 0, most); err != nil {
-		return l, err
-	}
-	if l.beta, err = r.number("beta", beta, -10, 10); err != nil {
-		return l, err
+	for _, n := range []struct {
+		field                 string
+		v                     *float64
+		standard, least, most float64
+	}{
+		{"volatility", &l.own, standard, 0, most}, {"beta", &l.beta, beta, -10, 10},
+		{"spread", &l.spread, max(1, math.Abs(l.price)*2e-4), 0.01, maxSpread}, {"activity", &l.activity, activity(i), 0, 1e9},
+	} {
+		*n.v, wrong = r.number(n.field, n.standard, n.least, n.most)
+		fail(wrong)
 	}
 	if l.signed && l.beta != 0 {
-		return l, r.wrong("beta", "want 0 or nothing, because the price may be negative: a share in the moves of the market is a fraction of the price")
-	}
-	if l.spread, err = r.number("spread", max(1, math.Abs(l.price)*2e-4), 0.01, maxSpread); err != nil {
-		return l, err
-	}
-	if l.activity, err = r.number("activity", activity(i), 0, 1e9); err != nil {
-		return l, err
+		fail(r.wrong("beta", "want 0 or nothing, because the price may be negative: a share in the moves of the market is a fraction of the price"))
 	}
 	l.sector = text("sector", "")
-	if l.hours, err = parseHours(text("hours", "")); err != nil {
-		return l, r.wrong("hours", "%v", err)
+	if l.hours, wrong = parseHours(text("hours", "")); wrong != nil {
+		fail(r.wrong("hours", "%v", wrong))
 	}
-	if err := l.definition.Validate(); err != nil {
-		return l, r.wrong("symbol", "%v", err)
+	if err == nil {
+		if wrong := l.definition.Validate(); wrong != nil {
+			fail(r.wrong("symbol", "%v", wrong))
+		}
 	}
-	return l, nil
+	return l, err
 }
 
 // price returns the price of a row in ticks.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -58,10 +59,16 @@ func Add(path string, e Entry) (token codec.Token, err error) {
 	if len(before) > 0 && !bytes.HasSuffix(before, []byte("\n")) {
 		entry = append([]byte("\n"), entry...)
 	}
+	if err := mistakes(entry); err != nil {
+		return "", err
+	}
 	old := 0
 	if len(bytes.TrimSpace(before)) > 0 {
 		list, err := Parse(path, before)
 		if err != nil {
+			return "", err
+		}
+		if err := clash(path, list, e); err != nil {
 			return "", err
 		}
 		old = len(list)
@@ -88,4 +95,31 @@ func Add(path string, e Entry) (token codec.Token, err error) {
 		return "", fmt.Errorf("%s: %w; look at the end of the file", path, err)
 	}
 	return token, nil
+}
+
+// mistakes returns an error for what is wrong with the text of one entry, whatever the file holds.
+func mistakes(entry []byte) error {
+	_, err := Parse("", entry)
+	if err == nil {
+		return nil
+	}
+	var texts []string
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		_, text, _ := strings.Cut(line, ": ") // the place is in no file
+		texts = append(texts, text)
+	}
+	return &Error{Text: "nothing is written: " + strings.Join(texts, "; ")}
+}
+
+// clash returns an error if e has the name or the san of one of the users in the file at path.
+func clash(path string, list []*User, e Entry) error {
+	for _, u := range list {
+		switch {
+		case u.Permission.User == e.Name:
+			return &Error{path, u.line, fmt.Sprintf("there is a user %s already: choose another name, or remove that entry first; nothing is written", e.Name)}
+		case e.SAN != "" && u.SAN == e.SAN:
+			return &Error{path, u.line, fmt.Sprintf("the san %s is that of user %s: a certificate belongs to one user; nothing is written", e.SAN, u.Permission.User)}
+		}
+	}
+	return nil
 }

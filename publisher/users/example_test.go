@@ -46,5 +46,5 @@ func ExampleParse() {
 	fmt.Println(err)
 	// Output:
 	// users.yml:2: token_sha256: want the SHA-256 of the token, 64 hexadecimal digits; tickfeed user add makes a token and its SHA-256
-	// users.yml:3: depth: depth must be l2 or l1, got "l3"
+	// users.yml:3: depth: must be l2 or l1, got "l3"
 }

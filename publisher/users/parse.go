@@ -25,6 +25,8 @@ type User struct {
 	SAN        string            // the one name in the certificate of the client
 	Expires    time.Time         // zero for never
 	Permission *publisher.Permission
+
+	line int // of the file, at which the entry begins
 }
 
 // expired reports whether u has expired at the time now.
@@ -36,14 +38,19 @@ func (u *User) key() string {
 	return fmt.Sprintf("%q %q %q %d %d %v %d", p.User, p.Allow, p.Deny, p.Depth, p.History, p.Policies, p.Connections)
 }
 
-// An Error is a mistake in a file.
+// An Error is a mistake in a file, or in an Entry.
 type Error struct {
 	File string
-	Line int
+	Line int // 0 for a mistake in an Entry
 	Text string
 }
 
-func (e *Error) Error() string { return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Text) }
+func (e *Error) Error() string {
+	if e.Line == 0 {
+		return e.Text
+	}
+	return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Text)
+}
 
 // Bounds of a file.
 const (
@@ -99,7 +106,7 @@ func (p *parser) user(node *yaml.Node, seen map[string]int) *User {
 		p.wrong(node, "want a user, which begins with \"- name: NAME\"")
 		return nil
 	}
-	u := &User{Permission: new(publisher.Permission)}
+	u := &User{Permission: new(publisher.Permission), line: node.Line}
 	known := make(map[string]bool)
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key, value := node.Content[i], node.Content[i+1]
@@ -112,7 +119,12 @@ func (p *parser) user(node *yaml.Node, seen map[string]int) *User {
 			near := script.DidYouMean(key.Value, strings.Split(fields, ", "))
 			p.wrong(key, "unknown field %q%s", key.Value, cmp.Or(near, ": want one of "+fields))
 		} else if err := set(u, value); err != nil {
-			p.wrong(value, "%s: %v", key.Value, err)
+			for line := range strings.SplitSeq(err.Error(), "\n") {
+				for _, name := range []string{key.Value + " ", "filter: "} {
+					line = strings.TrimPrefix(line, name) // the field is named already
+				}
+				p.wrong(value, "%s: %s", key.Value, line)
+			}
 		}
 	}
 	once := func(what, value string) {
@@ -187,11 +199,12 @@ var setters = map[string]func(u *User, v *yaml.Node) error{
 		for _, w := range words {
 			var policy codec.SlowPolicy
 			if policy.UnmarshalText([]byte(w)) != nil {
-				return fmt.Errorf("want a list of all, latest and disconnect, got %q", w)
+				err = errors.Join(err, fmt.Errorf("want a list of all, latest and disconnect, got %q", w))
+				continue
 			}
 			u.Permission.Policies = append(u.Permission.Policies, policy)
 		}
-		return nil
+		return err
 	},
 	"connections": func(u *User, v *yaml.Node) error {
 		n, err := strconv.Atoi(v.Value)

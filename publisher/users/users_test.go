@@ -73,11 +73,11 @@ func TestMistakesNameTheirLine(t *testing.T) {
 		{"wildcard", "- name: a\n  san: '*.example'\n", "u.yml:2: san: want the exact name"},
 		{"name twice", good + "- name: a\n  san: b.example\n", "u.yml:3: the name is that of the user in line 1"},
 		{"san twice", good + "- name: b\n  san: a.example\n", "u.yml:3: the san is that of the user in line 1"},
-		{"pattern", good + "  allow: ['@X']\n", `u.yml:3: allow: filter: pattern "@X" names no symbol`},
+		{"pattern", good + "  allow: ['@X']\n", `u.yml:3: allow: pattern "@X" names no symbol`},
 		{"no list of patterns", good + "  deny: A\n", "u.yml:3: deny: want a list, such as [A, B]"},
 		{"blank before a pattern", good + "  deny: [A, ' B']\n", `u.yml:3: deny: " B" begins or ends with a blank: remove it`},
 		{"empty list of patterns", good + "  allow: []\n", "u.yml:3: allow: want a list"},
-		{"depth", good + "  depth: l3\n", `u.yml:3: depth: depth must be l2 or l1, got "l3"`},
+		{"depth", good + "  depth: l3\n", `u.yml:3: depth: must be l2 or l1, got "l3"`},
 		{"history", good + "  history: 7d\n", `u.yml:3: history: want a duration such as 24h or 30m, or none, got "7d"`},
 		{"policy", good + "  policies: [fast]\n", `u.yml:3: policies: want a list of all, latest and disconnect, got "fast"`},
 		{"connections", good + "  connections: 0\n", `u.yml:3: connections: want a number from 1, got "0"`},
@@ -220,9 +220,13 @@ func TestAddKeepsTheFile(t *testing.T) {
 	require.NoError(t, err)
 
 	_, err = users.Add(path, users.Entry{Name: "one"})
-	assert.ErrorContains(t, err, "nothing is written: "+path+":")
-	_, err = users.Add(path, users.Entry{Name: "three", Depth: "l9"})
-	assert.ErrorContains(t, err, "depth must be l2 or l1")
+	assert.EqualError(t, err, path+":2: there is a user one already: choose another name, or remove that entry first; nothing is written")
+	_, err = users.Add(path, users.Entry{Name: "three", SAN: "two.example"})
+	assert.ErrorContains(t, err, fmt.Sprintf("%s:%d: the san two.example is that of user two", path, 1+strings.Count(string(text[:strings.Index(string(text), "- name: two")]), "\n")))
+	for _, path := range []string{path, filepath.Join(t.TempDir(), "new.yml")} { // the mistake is in no file
+		_, err = users.Add(path, users.Entry{Name: "three", Depth: "l9", Policies: []string{"some", "all", "none"}})
+		assert.EqualError(t, err, `nothing is written: depth: must be l2 or l1, got "l9"; policies: want a list of all, latest and disconnect, got "some"; policies: want a list of all, latest and disconnect, got "none"`)
+	}
 	_, err = users.Add(path, users.Entry{Name: "three", Expires: "2020-01-31"})
 	assert.ErrorIs(t, err, users.ErrExpired)
 	after, err := os.ReadFile(path)
