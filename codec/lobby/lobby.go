@@ -14,7 +14,7 @@ import (
 type Lobby struct {
 	most  int           // places
 	grace time.Duration // minimum time for a guest to prove itself
-	freed chan struct{} // 1 slot: a place is free
+	freed chan struct{} // 1 slot: a place may be free
 
 	mu      sync.Mutex
 	taken   int        // places; at most most
@@ -78,7 +78,9 @@ func (l *Lobby) enter(conn io.Closer, now time.Time) (g, oldest *Guest, wait tim
 	}
 	g = &Guest{At: now, lobby: l, conn: conn}
 	g.entry = l.waiting.PushBack(g)
-	l.taken++
+	if l.taken++; l.taken < l.most {
+		l.wake() // another Enter that waits, if two places became free at once
+	}
 	return g, oldest, 0
 }
 
@@ -125,9 +127,14 @@ func (g *Guest) leaveLocked() bool {
 	g.left = true
 	g.proveLocked()
 	g.lobby.taken--
+	g.lobby.wake()
+	return true
+}
+
+// wake lets one call of Enter look again.
+func (l *Lobby) wake() {
 	select {
-	case g.lobby.freed <- struct{}{}:
+	case l.freed <- struct{}{}:
 	default:
 	}
-	return true
 }

@@ -87,3 +87,28 @@ func TestEnterWaits(t *testing.T) {
 		assert.Equal(t, 25*time.Millisecond+time.Minute, time.Since(began))
 	})
 }
+
+// If two guests leave before either of two calls of Enter waits, both calls get a place, as the listeners of a publisher do.
+func TestEveryFreePlaceIsGiven(t *testing.T) {
+	l := New(2, time.Second)
+	var guests []*Guest
+	for range 2 {
+		g, _ := l.Enter(t.Context(), &conn{})
+		require.True(t, g.Stay())
+		guests = append(guests, g)
+	}
+	for range 2 { // the calls find no place
+		g, _, _ := l.enter(&conn{}, time.Now())
+		require.Nil(t, g)
+	}
+	for _, g := range guests {
+		g.Leave()
+	}
+	for range 2 { // and look again as often as they are woken
+		require.Len(t, l.freed, 1)
+		<-l.freed
+		g, _, _ := l.enter(&conn{}, time.Now())
+		require.NotNil(t, g)
+	}
+	assert.Empty(t, l.freed)
+}
