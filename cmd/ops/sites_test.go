@@ -4,8 +4,6 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"net/http/httptest"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -13,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/cmd/ops"
+	"tickfeed/cmd/ops/opstest"
 	"tickfeed/codec/lab"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
@@ -141,19 +140,9 @@ func newWorld(t testing.TB) *world {
 // patience bounds what a test waits for.
 const patience = 30 * time.Second
 
-// ask sends a request to the site of a command, and returns the response. Its headers come in pairs; "Host" is the host.
+// ask sends a request to the site of a command: see [opstest.Ask].
 func (w *world) ask(command, method, path, body string, header ...string) *http.Response {
-	r := httptest.NewRequest(method, "http://localhost:8427"+path, strings.NewReader(body))
-	for i := 0; i < len(header); i += 2 {
-		if header[i] == "Host" {
-			r.Host = header[i+1]
-			continue
-		}
-		r.Header.Set(header[i], header[i+1])
-	}
-	rec := httptest.NewRecorder()
-	w.sites[command].Handler().ServeHTTP(rec, r)
-	return rec.Result()
+	return opstest.Ask(w.sites[command].Handler(), method, path, body, header...).Result()
 }
 
 // json are the headers of a program that asks for an effect.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -83,7 +84,7 @@ var controlVerbs = []controlVerb{
 		}
 		return nil, nil
 	}},
-	{name: "drain", of: "publish", does: "end the process without a storm: no client is admitted any more, each subscriber is asked to leave and to come back to the next process, evenly spread over --over; returns when the process has ended", path: "drain", ends: true, body: func(o *controlOptions, _ string) (any, error) {
+	{name: "drain", of: "publish", does: "end the process without a storm: no client is admitted any more, each subscriber is asked to leave and to come back to the next process, evenly spread over --over; returns when the process has ended, with exit code 1 if it hangs instead", path: "drain", ends: true, body: func(o *controlOptions, _ string) (any, error) {
 		if o.over < 0 || o.over > publisher.MaxDismissal {
 			return nil, usage("--over must be from 0 to %v, got %v", publisher.MaxDismissal, o.over)
 		}
@@ -232,7 +233,7 @@ func (p *program) control(ctx context.Context, o *controlOptions, args []string)
 		if _, err := fmt.Fprintf(p.stdout, "%s\n", printableJSON(text)); err != nil || !verb.ends {
 			return output(err)
 		}
-		return awaitEnd(ctx, client)
+		return awaitEnd(ctx, client, endPatience)
 	}
 	shown := printable(string(text))
 	if !strings.Contains(shown, "\n") { // a table keeps its lines
@@ -241,13 +242,20 @@ func (p *program) control(ctx context.Context, o *controlOptions, args []string)
 	if _, err = fmt.Fprintln(p.stdout, shown); err != nil || !verb.ends {
 		return output(err)
 	}
-	return awaitEnd(ctx, client)
+	return awaitEnd(ctx, client, endPatience)
 }
 
-// awaitEnd waits until the command that client asks does not respond any more.
-func awaitEnd(ctx context.Context, client *ops.Client) error {
+// awaitEnd waits until the process of the command that client asks has ended: nothing accepts connections at its address any more. A
+// process that accepts them and does not respond for patience still runs, which is an error.
+func awaitEnd(ctx context.Context, client *ops.Client, patience time.Duration) error {
 	for poll := time.Tick(endPoll); ; {
-		if _, err := client.Ask(ctx, "/livez", nil, "", endPatience); err != nil && ctx.Err() == nil {
+		_, err := client.Ask(ctx, "/livez", nil, "", patience)
+		switch {
+		case ctx.Err() != nil:
+			return errInterrupted
+		case errors.Is(err, ops.ErrSilent):
+			return fmt.Errorf("%s: the process was asked to end and still runs, but has not responded for %v: it hangs or is stopped, or the network drops its answers; end it yourself if it does not end", client.Addr, patience)
+		case err != nil:
 			return nil
 		}
 		select {
@@ -258,10 +266,9 @@ func awaitEnd(ctx context.Context, client *ops.Client) error {
 	}
 }
 
-// awaitEnd asks this often, and a command that takes this long to respond has ended.
 const (
-	endPoll     = 100 * time.Millisecond
-	endPatience = 5 * time.Second
+	endPoll     = 100 * time.Millisecond // awaitEnd asks this often
+	endPatience = 5 * time.Second        // for each response
 )
 
 // jumps rearranges args of control, so that a jump back such as -10s is not taken for a flag.

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"net"
 	"net/http"
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -101,4 +103,16 @@ func FuzzDrain(f *testing.F) {
 			require.True(t, json.Valid(body), "reload accepted %q", body)
 		}
 	})
+}
+
+// A process that was asked to end and hangs, as one stopped by SIGSTOP, is not taken for one that has ended; one at whose address
+// nothing accepts connections has ended.
+func TestDrainDoesNotTakeAHungProcessForAnEndedOne(t *testing.T) {
+	ln, err := net.Listen("tcp", "localhost:0") // the kernel accepts connections, as for a process that is stopped
+	require.NoError(t, err)
+	defer ln.Close()
+	client := &ops.Client{Addr: ln.Addr().String()}
+	assert.ErrorContains(t, awaitEnd(t.Context(), client, 20*time.Millisecond), "still runs")
+	require.NoError(t, ln.Close())
+	assert.NoError(t, awaitEnd(t.Context(), client, patience))
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/cmd/ops"
+	"tickfeed/cmd/ops/opstest"
 	"tickfeed/codec/recording"
 	"tickfeed/subscriber"
 )
@@ -123,10 +124,10 @@ func TestRecordingIsReadyWhileItCanWrite(t *testing.T) {
 		var r recorder
 		r.full.Store(c.full)
 		site := r.site(ops.NewSubscriptions(c.subs...), sub)
-		w := ask(site.Handler(), "GET", "/readyz?format=text", "")
+		w := opstest.Ask(site.Handler(), "GET", "/readyz?format=text", "")
 		assert.Equal(t, c.status, w.Code)
 		assert.Contains(t, w.Body.String(), c.says)
-		metrics := ask(site.Handler(), "GET", "/metrics", "").Body.String()
+		metrics := opstest.Ask(site.Handler(), "GET", "/metrics", "").Body.String()
 		assert.Equal(t, c.full, strings.Contains(metrics, "tickfeed_ready{check=\"output\"} 0\n"))
 		assert.Equal(t, c.full, strings.Contains(metrics, "tickfeed_recording_blocked 1\n"))
 	}

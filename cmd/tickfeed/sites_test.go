@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/cmd/ops"
+	"tickfeed/cmd/ops/opstest"
 	"tickfeed/codec/lab"
 	"tickfeed/codec/recording"
 	"tickfeed/feed/sim"
@@ -160,7 +160,7 @@ func (s *sites) handler(command string, o httpOptions) http.Handler {
 
 // pathsOf returns the paths that h serves, and whether they have an effect.
 func pathsOf(t testing.TB, h http.Handler) map[string]bool {
-	text := ask(h, "GET", "/", "").Body.String()
+	text := opstest.Ask(h, "GET", "/", "").Body.String()
 	_, list, ok := strings.Cut(strings.TrimSuffix(text, "\"}\n"), "it serves ")
 	require.True(t, ok, text)
 	paths := make(map[string]bool)
@@ -169,21 +169,6 @@ func pathsOf(t testing.TB, h http.Handler) map[string]bool {
 		paths[path] = effect
 	}
 	return paths
-}
-
-// ask sends a request to h, and returns the response. Its headers come in pairs; "Host" is the host.
-func ask(h http.Handler, method, path, body string, header ...string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(method, "http://localhost:8427"+path, strings.NewReader(body))
-	for i := 0; i < len(header); i += 2 {
-		if header[i] == "Host" {
-			r.Host = header[i+1]
-			continue
-		}
-		r.Header.Set(header[i], header[i+1])
-	}
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
-	return w
 }
 
 // Every route of every command refuses what a web page could send, and an effect that is refused does not happen
@@ -220,7 +205,7 @@ func TestRoutesRefuseTheWeb(t *testing.T) {
 				"a preflight of another site":  {"OPTIONS", with("Origin", "https://evil.example", "Access-Control-Request-Method", "POST"), 405},
 				"a preflight that says it all": {"OPTIONS", with("Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"), 403},
 			} {
-				r := ask(h, c.method, path, "", c.header...)
+				r := opstest.Ask(h, c.method, path, "", c.header...)
 				assert.Equal(t, c.status, r.Code, "%s %s: %s", command, path, what)
 				assert.Empty(t, r.Header().Get("Access-Control-Allow-Origin"))
 				assert.Equal(t, "nosniff", r.Header().Get("X-Content-Type-Options"))
@@ -237,17 +222,17 @@ func TestRoutesRefuseTheWeb(t *testing.T) {
 				"another port of localhost": with("Origin", "http://localhost:3000"),
 				"a sandboxed page":          with("Origin", "null"),
 			} {
-				assert.Equal(t, 403, ask(h, "POST", path, "{}", header...).Code, "%s %s: %s", command, path, what)
+				assert.Equal(t, 403, opstest.Ask(h, "POST", path, "{}", header...).Code, "%s %s: %s", command, path, what)
 			}
-			assert.Equal(t, 413, ask(h, "POST", path, strings.Repeat(" ", ops.MaxBody+1), program...).Code, path)
+			assert.Equal(t, 413, opstest.Ask(h, "POST", path, strings.Repeat(" ", ops.MaxBody+1), program...).Code, path)
 			assert.EqualValues(t, 0, s.effects.Load(), "%s %s: an effect that was refused has happened", command, path)
-			assert.Equal(t, 400, ask(h, "POST", path, `{"nonsense": 1}`, program...).Code, path)
-			assert.Equal(t, 400, ask(h, "POST", path, `{} {}`, program...).Code, path)
-			assert.Equal(t, 400, ask(h, "POST", path+"?x=1", `{}`, program...).Code, path)
+			assert.Equal(t, 400, opstest.Ask(h, "POST", path, `{"nonsense": 1}`, program...).Code, path)
+			assert.Equal(t, 400, opstest.Ask(h, "POST", path, `{} {}`, program...).Code, path)
+			assert.Equal(t, 400, opstest.Ask(h, "POST", path+"?x=1", `{}`, program...).Code, path)
 			s.effects.Store(0)
 		}
 		for _, path := range []string{"/", "//", "///status", "//status/", "//../status", "/debug/pprof", "/nonsense"} {
-			assert.Equal(t, 404, ask(h, "GET", path, "").Code, path)
+			assert.Equal(t, 404, opstest.Ask(h, "GET", path, "").Code, path)
 		}
 	}
 	assert.Equal(t, 6+6+1+3, effects, "of publish, replay, subscribe and the lab")
@@ -271,11 +256,11 @@ func TestRoutesNeedTheToken(t *testing.T) {
 				want = 200
 			}
 			for _, host := range []string{"feed.example:8427", "192.0.2.1", "localhost"} {
-				assert.Equal(t, want, ask(h, method, path, "", "Host", host, ops.Header, "test").Code, "%s %s", command, path)
+				assert.Equal(t, want, opstest.Ask(h, method, path, "", "Host", host, ops.Header, "test").Code, "%s %s", command, path)
 			}
-			assert.Equal(t, 421, ask(h, method, path, "", "Host", "evil.example", ops.Header, "test", "Authorization", "Bearer s3cret").Code, "%s %s", command, path)
+			assert.Equal(t, 421, opstest.Ask(h, method, path, "", "Host", "evil.example", ops.Header, "test", "Authorization", "Bearer s3cret").Code, "%s %s", command, path)
 		}
 		assert.Zero(t, s.effects.Load())
-		assert.Equal(t, 401, ask(h, "GET", "/metrics?detail=1", "").Code, command)
+		assert.Equal(t, 401, opstest.Ask(h, "GET", "/metrics?detail=1", "").Code, command)
 	}
 }

@@ -183,3 +183,22 @@ func LevelPrices(ticks []feed.Tick) []int64 {
 	}
 	return all
 }
+
+// Statuses returns the statuses of ticks, such as "halted: T1". The ticks must be a definition and then statuses without an end.
+func Statuses(t testing.TB, ticks []feed.Tick) []string {
+	t.Helper()
+	require.NotEmpty(t, ticks)
+	require.Equal(t, feed.KindDefinition, ticks[0].Kind)
+	var all []string
+	for i := range ticks[1:] {
+		tick := &ticks[1:][i]
+		require.Equal(t, feed.KindStatus, tick.Kind)
+		require.Zero(t, tick.StatusEnd())
+		text := tick.Status.String()
+		if reason := tick.StatusReason(); reason != "" {
+			text += ": " + reason
+		}
+		all = append(all, text)
+	}
+	return all
+}

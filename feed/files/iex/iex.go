@@ -9,7 +9,6 @@ package iex
 import (
 	"encoding/binary"
 	"hash/maphash"
-	"io"
 	"time"
 	_ "time/tzdata" // New York on a machine that has no zones
 
@@ -141,7 +140,7 @@ func segment(payload []byte) (protocol uint16, ok bool) {
 type decoder struct {
 	count   rawfile.Stats
 	zone    *time.Location
-	capture pcap.Reader
+	capture pcap.Ordered
 	names   rawfile.Instruments
 	symbols map[[8]byte]*instrument
 	order   []*instrument          // all instruments in order of appearance
@@ -151,9 +150,6 @@ type decoder struct {
 	tops    recent.Set             // hashes of the reports that came first over TOPS
 	deep    recent.Set             // hashes of the reports that came first over DEEP
 	seed    maphash.Seed
-	packets int64 // packets of the format in the current file
-	window  pcap.Window
-	end     error // of the current file, returned once the window is empty
 }
 
 // A stream is the state of one channel of one protocol.
@@ -239,36 +235,19 @@ func (d *decoder) repeated(m []byte, protocol uint16) bool {
 }
 
 func (d *decoder) Begin(r *rawfile.Reader) error {
-	d.packets, d.end = 0, nil
 	return d.capture.Begin(r)
 }
 
 func (d *decoder) End(out []feed.Tick) []feed.Tick { return out }
 
 func (d *decoder) Decode(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error) {
-	if h, ok := d.window.Ready(); ok {
+	if h, ok := d.capture.Held(); ok {
 		return d.segment(r, out, h)
 	}
-	if d.end != nil {
-		if h, ok := d.window.Drain(); ok {
-			return d.segment(r, out, h)
-		}
-		err := d.end
-		d.end = nil
+	p, ok, err := d.capture.Next(r, "packets of IEX TOPS 1.6 or DEEP 1.0")
+	if !ok {
 		return out, err
 	}
-	p, err := d.capture.Next(r)
-	if err != nil {
-		if rawfile.AtEnd(err) && d.packets == 0 {
-			err = &rawfile.FormatError{File: r.Path(), Reason: "a capture without packets of IEX TOPS 1.6 or DEEP 1.0" + d.capture.Unread()}
-		}
-		if err == io.EOF && r.Last() || rawfile.Final(err) {
-			d.end = err // returned after the packets in the window
-			return out, nil
-		}
-		return out, err
-	}
-	d.window.Arrived()
 	payload, whole, ok := p.UDP()
 	if ok {
 		_, ok = segment(payload)
@@ -277,7 +256,7 @@ func (d *decoder) Decode(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error
 		d.count.Foreign++
 		return out, nil
 	}
-	d.packets++
+	d.capture.Found++
 	d.count.Packets++
 	le := binary.LittleEndian
 	if size := int(le.Uint16(payload[12:])); !whole || size > len(payload)-segmentHeader {
@@ -303,8 +282,8 @@ func (d *decoder) segment(r *rawfile.Reader, out []feed.Tick, p pcap.Numbered) (
 			d.count.Duplicates += int64(count)
 			return out, nil
 		case beginning:
-			if d.window.Holds() {
-				d.window.FlushBefore(p)
+			if d.capture.Holds() {
+				d.capture.FlushBefore(p)
 				return out, nil
 			}
 			d.count.Resets++
@@ -317,7 +296,7 @@ func (d *decoder) segment(r *rawfile.Reader, out []feed.Tick, p pcap.Numbered) (
 			out = d.clear(out, sent)
 		}
 		if p.Ahead() {
-			d.window.Hold(p)
+			d.capture.Hold(p)
 			return out, nil
 		}
 	}

@@ -4,9 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
-	"tickfeed/feed"
+	"tickfeed/feed/recorded"
 )
 
 // tradingStatus is a trading status message, field by field as in the table of IEX TOPS 1.6 and DEEP 1.0.
@@ -27,43 +26,31 @@ func operationalHalt(at byte, state byte) []byte {
 // A status has the state and the reason of the last trading status message, except during an operational halt, which is
 // its own reason unless trading is halted anyway.
 func TestStatusesHaveStateAndReason(t *testing.T) {
-	type status struct {
-		status feed.Status
-		reason string
-	}
 	for _, c := range []struct {
 		name string
 		raw  [][]byte
-		want []status
+		want []string
 	}{
-		{"halted, news pending", [][]byte{tradingStatus(1, 'H', "T1  ")}, []status{{feed.StatusHalted, "T1"}}},
-		{"order acceptance period after a halt", [][]byte{tradingStatus(1, 'O', "T3  ")}, []status{{feed.StatusPreOpen, "T3"}}},
-		{"paused, with orders accepted", [][]byte{tradingStatus(1, 'P', "IPO1")}, []status{{feed.StatusPreOpen, "IPO1"}}},
-		{"trading, without a reason", [][]byte{tradingStatus(1, 'T', "    ")}, []status{{feed.StatusTrading, ""}}},
-		{"an unknown state", [][]byte{tradingStatus(1, '?', "MCB3")}, []status{{feed.StatusUnknown, "MCB3"}}},
-		{"zeros for blanks", [][]byte{tradingStatus(1, 'H', "NA\x00\x00")}, []status{{feed.StatusHalted, "NA"}}},
+		{"halted, news pending", [][]byte{tradingStatus(1, 'H', "T1  ")}, []string{"halted: T1"}},
+		{"order acceptance period after a halt", [][]byte{tradingStatus(1, 'O', "T3  ")}, []string{"pre-open: T3"}},
+		{"paused, with orders accepted", [][]byte{tradingStatus(1, 'P', "IPO1")}, []string{"pre-open: IPO1"}},
+		{"trading, without a reason", [][]byte{tradingStatus(1, 'T', "    ")}, []string{"trading"}},
+		{"an unknown state", [][]byte{tradingStatus(1, '?', "MCB3")}, []string{"unknown: MCB3"}},
+		{"zeros for blanks", [][]byte{tradingStatus(1, 'H', "NA\x00\x00")}, []string{"halted: NA"}},
 		{
 			"operational halt",
 			[][]byte{tradingStatus(1, 'T', "IPO2"), operationalHalt(2, 'O'), operationalHalt(3, 'N')},
-			[]status{{feed.StatusTrading, "IPO2"}, {feed.StatusHalted, "operational halt"}, {feed.StatusTrading, "IPO2"}},
+			[]string{"trading: IPO2", "halted: operational halt", "trading: IPO2"},
 		},
 		{
 			"operational halt of a halted stock",
 			[][]byte{tradingStatus(1, 'H', "T1  "), operationalHalt(2, 'O'), tradingStatus(3, 'T', "    ")},
-			[]status{{feed.StatusHalted, "T1"}, {feed.StatusHalted, "T1"}, {feed.StatusHalted, "operational halt"}},
+			[]string{"halted: T1", "halted: T1", "halted: operational halt"},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ticks, _, _ := read(t, file(t, packet(1, 1, c.raw...)))
-			require.Equal(t, feed.KindDefinition, ticks[0].Kind)
-			var got []status
-			for i := range ticks[1:] {
-				tick := &ticks[1:][i]
-				require.Equal(t, feed.KindStatus, tick.Kind)
-				assert.Zero(t, tick.StatusEnd())
-				got = append(got, status{tick.Status, tick.StatusReason()})
-			}
-			assert.Equal(t, c.want, got)
+			assert.Equal(t, c.want, recorded.Statuses(t, ticks))
 		})
 	}
 }

@@ -23,7 +23,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 	_ "time/tzdata" // New York on a machine that has no zones
 
@@ -272,18 +271,15 @@ func printable(b []byte) bool {
 type decoder struct {
 	market
 	zone    *time.Location
-	capture pcap.Reader
-	packets int64                  // packets of the format in the current file
+	capture pcap.Ordered
 	isFile  bool                   // BinaryFILE, not a capture
 	streams map[[10]byte]*stream   // by session
 	lines   map[*pcap.Line]*stream // the same streams by their lines
 	session [10]byte               // of the last numbered packet
-	window  pcap.Window
-	end     error // of the current file, returned once the window is empty
 }
 
 func (d *decoder) Begin(r *rawfile.Reader) error {
-	d.packets, d.isFile, d.end = 0, false, nil
+	d.isFile = false
 	head, err := r.Peek(rawfile.HeadSize)
 	if damage := (*rawfile.DamageError)(nil); errors.As(err, &damage) && len(head) == 0 {
 		return err
@@ -348,31 +344,15 @@ type stream struct {
 
 // packet reads the next packet of a capture.
 func (d *decoder) packet(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error) {
-	if p, ok := d.window.Ready(); ok && p.Due {
+	if p, ok := d.capture.Held(); ok && p.Due {
 		return d.numbered(r, out, p)
 	} else if ok {
 		return d.arrive(r, out, p)
 	}
-	if d.end != nil {
-		if p, ok := d.window.Drain(); ok {
-			return d.numbered(r, out, p)
-		}
-		err := d.end
-		d.end = nil
+	p, ok, err := d.capture.Next(r, "MoldUDP64 packets of ITCH 5.0")
+	if !ok {
 		return out, err
 	}
-	p, err := d.capture.Next(r)
-	if err != nil {
-		if rawfile.AtEnd(err) && d.packets == 0 {
-			err = &rawfile.FormatError{File: r.Path(), Reason: "a capture without MoldUDP64 packets of ITCH 5.0" + d.capture.Unread()}
-		}
-		if err == io.EOF && r.Last() || rawfile.Final(err) {
-			d.end = err // returned after the packets in the window
-			return out, nil
-		}
-		return out, err
-	}
-	d.window.Arrived()
 	payload, whole, ok := p.UDP()
 	if ok && whole && !certain(payload) {
 		if ok = len(payload) >= moldHeader; ok { // a known session may have messages that are not certain
@@ -386,7 +366,7 @@ func (d *decoder) packet(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error
 	if !whole {
 		return out, r.Bad(p.Offset, "the capture has not all of the packet")
 	}
-	d.packets++
+	d.capture.Found++
 	d.count.Packets++
 	n := pcap.Numbered{First: binary.BigEndian.Uint64(payload[10:]), Payload: payload, Time: p.Time, Offset: p.Offset}
 	if n.First == 0 { // of an anonymised capture
@@ -403,8 +383,8 @@ func (d *decoder) arrive(r *rawfile.Reader, out []feed.Tick, p pcap.Numbered) ([
 		if len(d.streams) >= maxStreams {
 			return out, r.Bad(p.Offset, "too many sessions")
 		}
-		if d.window.Holds() {
-			d.window.FlushBefore(p)
+		if d.capture.Holds() {
+			d.capture.FlushBefore(p)
 			return out, nil
 		}
 		if d.session != [10]byte{} {
@@ -436,8 +416,8 @@ func (d *decoder) numbered(r *rawfile.Reader, out []feed.Tick, p pcap.Numbered) 
 			return out, nil
 		case p.First < s.Next && at > s.at && (p.First == 1 || p.First+count <= s.Next):
 			// A duplicate has the times of the original; a sender that begins again has later times.
-			if d.window.Holds() {
-				d.window.FlushBefore(p)
+			if d.capture.Holds() {
+				d.capture.FlushBefore(p)
 				return out, nil
 			}
 			d.count.Resets++
@@ -445,7 +425,7 @@ func (d *decoder) numbered(r *rawfile.Reader, out []feed.Tick, p pcap.Numbered) 
 			s.began, s.Next = s.at, 1
 		}
 		if p.Ahead() {
-			d.window.Hold(p)
+			d.capture.Hold(p)
 			return out, nil
 		}
 	}

@@ -4,10 +4,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
-	"tickfeed/feed"
 	"tickfeed/feed/files/itch"
+	"tickfeed/feed/recorded"
 )
 
 // action is a stock trading action, field by field as in the table of Nasdaq TotalView-ITCH 5.0.
@@ -33,31 +32,27 @@ func operational(action byte) []byte {
 // A status has the state and the reason of the last trading action, except during an operational halt, which is its own
 // reason unless trading is halted anyway.
 func TestStatusesHaveStateAndReason(t *testing.T) {
-	type status struct {
-		status feed.Status
-		reason string
-	}
 	for _, c := range []struct {
 		name string
 		raw  [][]byte
-		want []status
+		want []string
 	}{
-		{"halted, news pending", [][]byte{action('H', "T1  ")}, []status{{feed.StatusHalted, "T1"}}},
-		{"paused for volatility", [][]byte{action('P', "LUDP")}, []status{{feed.StatusHalted, "LUDP"}}},
-		{"quotation only", [][]byte{action('Q', "R4  ")}, []status{{feed.StatusPreOpen, "R4"}}},
-		{"trading, without a reason", [][]byte{action('T', "    ")}, []status{{feed.StatusTrading, ""}}},
-		{"an unknown state", [][]byte{action('Z', "IPO1")}, []status{{feed.StatusUnknown, "IPO1"}}},
-		{"zeros for blanks", [][]byte{action('H', "T3\x00\x00")}, []status{{feed.StatusHalted, "T3"}}},
-		{"no text", [][]byte{action('H', "T\x01\x02\xff")}, []status{{feed.StatusHalted, ""}}},
+		{"halted, news pending", [][]byte{action('H', "T1  ")}, []string{"halted: T1"}},
+		{"paused for volatility", [][]byte{action('P', "LUDP")}, []string{"halted: LUDP"}},
+		{"quotation only", [][]byte{action('Q', "R4  ")}, []string{"pre-open: R4"}},
+		{"trading, without a reason", [][]byte{action('T', "    ")}, []string{"trading"}},
+		{"an unknown state", [][]byte{action('Z', "IPO1")}, []string{"unknown: IPO1"}},
+		{"zeros for blanks", [][]byte{action('H', "T3\x00\x00")}, []string{"halted: T3"}},
+		{"no text", [][]byte{action('H', "T\x01\x02\xff")}, []string{"halted"}},
 		{
 			"operational halt",
 			[][]byte{action('T', "C11 "), operational('H'), operational('T')},
-			[]status{{feed.StatusTrading, "C11"}, {feed.StatusHalted, "operational halt"}, {feed.StatusTrading, "C11"}},
+			[]string{"trading: C11", "halted: operational halt", "trading: C11"},
 		},
 		{
 			"operational halt of a halted stock",
 			[][]byte{action('H', "T12 "), operational('H'), action('T', "    ")},
-			[]status{{feed.StatusHalted, "T12"}, {feed.StatusHalted, "T12"}, {feed.StatusHalted, "operational halt"}},
+			[]string{"halted: T12", "halted: T12", "halted: operational halt"},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -66,15 +61,7 @@ func TestStatusesHaveStateAndReason(t *testing.T) {
 				file = append(file, m...)
 			}
 			ticks, _, _ := read(t, itch.Config{}, file.file(t, "01302020.itch"))
-			require.Equal(t, feed.KindDefinition, ticks[0].Kind)
-			var got []status
-			for i := range ticks[1:] {
-				tick := &ticks[1:][i]
-				require.Equal(t, feed.KindStatus, tick.Kind)
-				assert.Zero(t, tick.StatusEnd())
-				got = append(got, status{tick.Status, tick.StatusReason()})
-			}
-			assert.Equal(t, c.want, got)
+			assert.Equal(t, c.want, recorded.Statuses(t, ticks))
 		})
 	}
 }

@@ -169,10 +169,7 @@ func (m *binanceMessage) parse(b []byte) string {
 			m.asks = v
 		}
 	}
-	if w.bad || len(bytes.TrimSpace(w.b)) > 0 {
-		return "the message is not a JSON object, or is cut short"
-	}
-	return ""
+	return w.over()
 }
 
 // time returns T, or else E, or else the time of arrival.

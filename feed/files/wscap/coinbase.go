@@ -53,10 +53,7 @@ func (m *coinbaseMessage) parse(b []byte) string {
 			m.changes = v
 		}
 	}
-	if w.bad || len(bytes.TrimSpace(w.b)) > 0 {
-		return "the message is not a JSON object, or is cut short"
-	}
-	return ""
+	return w.over()
 }
 
 // coinbase handles a message of Coinbase.

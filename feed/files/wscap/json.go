@@ -103,6 +103,14 @@ func (w *walker) more() bool {
 	return true
 }
 
+// over returns "" if nothing but one object was in the text, all of which was read, or else what is wrong with the message.
+func (w *walker) over() (reason string) {
+	if w.bad || len(bytes.TrimSpace(w.b)) > 0 {
+		return "the message is not a JSON object, or is cut short"
+	}
+	return ""
+}
+
 func (w *walker) blanks() {
 	for len(w.b) > 0 && (w.b[0] == ' ' || w.b[0] == '\t') {
 		w.b = w.b[1:]

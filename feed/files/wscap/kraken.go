@@ -1,7 +1,6 @@
 package wscap
 
 import (
-	"bytes"
 	"fmt"
 
 	"tickfeed/feed"
@@ -55,10 +54,7 @@ func (m *krakenMessage) parse(b []byte) string {
 			m.asks = v
 		}
 	}
-	if w.bad || len(bytes.TrimSpace(w.b)) > 0 {
-		return "the message is not a JSON object, or is cut short"
-	}
-	return ""
+	return w.over()
 }
 
 // kraken handles a message of Kraken Futures.

@@ -216,9 +216,10 @@ func (s *Source) krakenSpot(b []byte) string {
 			data = v
 		}
 	}
+	if reason := w.over(); reason != "" {
+		return reason
+	}
 	switch {
-	case w.bad || len(bytes.TrimSpace(w.b)) > 0:
-		return "the message is not a JSON object, or is cut short"
 	case len(channel) == 0:
 		return s.other([]byte("confirmation"))
 	case string(channel) != "trade" && string(channel) != "ticker" && string(channel) != "book":
