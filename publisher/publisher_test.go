@@ -205,7 +205,8 @@ func TestFeedOfAHaltedMarketKeepsItsPace(t *testing.T) {
 			time.Sleep(5 * time.Second)
 			r, err := script.ParseVerb("line", text, sim.Language)
 			require.NoError(t, err)
-			require.NoError(t, market.Do(r))
+			_, err = market.Do(r)
+			require.NoError(t, err)
 		}
 		fed.Wait()
 		require.Len(t, happened, 2)

@@ -38,7 +38,7 @@ func (r Rules) Add(text string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return RuleChange{fmt.Sprintf("added rule %d", i), s.Rules[0].Text}, nil
+	return RuleChange{Did: fmt.Sprintf("added rule %d", i), Text: s.Rules[0].Text}, nil
 }
 
 // Remove removes rule n, a number that List shows. It returns false if there is none.
@@ -49,7 +49,7 @@ func (r Rules) Trigger(name string) (any, error) {
 	if !r.Lab.Trigger(name) {
 		return nil, r.List().NoTrigger(name)
 	}
-	return RuleChange{"triggered", "on " + name}, nil
+	return RuleChange{Did: "triggered", Text: "on " + name}, nil
 }
 
 // The metrics of a lab.

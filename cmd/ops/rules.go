@@ -52,12 +52,19 @@ func (l RuleList) String() string {
 
 // A RuleChange is what became of a rule.
 type RuleChange struct {
-	Did  string `json:"did"`
-	Text string `json:"rule"`
+	Did     string `json:"did"`
+	Text    string `json:"rule"`
+	Outcome string `json:"outcome,omitempty"` // what an event has done, or when it will happen
 }
 
 // String describes the change for people.
-func (c RuleChange) String() string { return c.Did + ": " + Clean(c.Text) }
+func (c RuleChange) String() string {
+	text := c.Did + ": " + Clean(c.Text)
+	if c.Outcome != "" {
+		text += " (" + Clean(c.Outcome) + ")"
+	}
+	return text
+}
 
 // RuleChanges is what became of several rules.
 type RuleChanges []RuleChange
@@ -77,7 +84,7 @@ func remove(b Rulebook, which string) (any, error) {
 	var changes RuleChanges
 	for _, r := range b.List() {
 		if (which == strconv.Itoa(r.Index) || which == all || r.On == which) && b.Remove(r.Index) {
-			changes = append(changes, RuleChange{fmt.Sprintf("removed rule %d", r.Index), r.Text})
+			changes = append(changes, RuleChange{Did: fmt.Sprintf("removed rule %d", r.Index), Text: r.Text})
 		}
 	}
 	switch {

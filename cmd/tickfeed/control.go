@@ -124,7 +124,7 @@ var controlVerbs = []controlVerb{
 		return &ops.ReplayRequest{To: value}, nil
 	}},
 	{name: "rules", of: "lab, publish", does: "list the rules, with how often each did something", path: "rules"},
-	{name: "add", value: "RULE", of: "lab, publish", does: "add a rule, such as 'every 10s: cut rst', or let an event happen in a simulated market, such as 'halt TSLA for 10m'", path: "add", body: func(_ *controlOptions, value string) (any, error) {
+	{name: "add", value: "RULE", of: "lab, publish", does: "add a rule, such as 'every 10s: cut rst', or let an event happen in a simulated market, such as 'halt TSLA for 10m'; prints what has happened, or when it will", path: "add", body: func(_ *controlOptions, value string) (any, error) {
 		if value == "" {
 			return nil, usage("control add: the rule is missing; tickfeed lab --list documents faults, and tickfeed publish --list events")
 		}

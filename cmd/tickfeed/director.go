@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"tickfeed/cmd/ops"
 	"tickfeed/codec/lab"
@@ -18,9 +20,12 @@ import (
 type director struct {
 	faults *faultLab // those of the scenario; nil for none
 
+	patience time.Duration // that Add and Trigger have with the market; 0 means outcomePatience
+
 	mu      sync.Mutex
-	market  *sim.Market  // nil for files, and until begin
-	entries []*knownRule // by number
+	over    chan struct{} // closed by end; nil until begin
+	market  *sim.Market   // nil for files, and until begin
+	entries []*knownRule  // by number
 	next    int
 }
 
@@ -36,7 +41,7 @@ type knownRule struct {
 func (d *director) begin(m *sim.Market, s *script.Script) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.market = m
+	d.market, d.over = m, make(chan struct{})
 	if s == nil {
 		return
 	}
@@ -51,6 +56,15 @@ func (d *director) begin(m *sim.Market, s *script.Script) {
 	}
 }
 
+// end ends the wait for a market that goes on no more.
+func (d *director) end() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.over != nil {
+		close(d.over)
+	}
+}
+
 // enterLocked notes a rule and gives it a number.
 func (d *director) enterLocked(r *script.Rule, fault int) *knownRule {
 	d.next++
@@ -59,17 +73,42 @@ func (d *director) enterLocked(r *script.Rule, fault int) *knownRule {
 	return e
 }
 
-// happened counts what happens in the market.
+// happened counts what happens in the market, and removes the rules that cannot happen any more.
 func (d *director) happened(e sim.Event) {
-	if !e.Begins() {
+	over := e.Never || e.Nothing && e.Rule.Trigger.AtOnce()
+	if !e.Begins() && !over {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if i := slices.IndexFunc(d.entries, func(x *knownRule) bool { return x.rule == e.Rule }); i >= 0 {
+	switch i := slices.IndexFunc(d.entries, func(x *knownRule) bool { return x.rule == e.Rule }); {
+	case i < 0:
+	case over:
+		d.entries = slices.Delete(d.entries, i, i+1)
+	default:
 		d.entries[i].times++
 	}
 }
+
+// outcomePatience bounds how long Add and Trigger wait for a market that is slow, or that waits for a subscriber or the disk. At the
+// usual speed a command happens within a quarter of a second.
+const outcomePatience = 2 * time.Second
+
+// await returns the outcome of a command; known is false if it does not come in time.
+func (d *director) await(answer <-chan sim.Outcome) (o sim.Outcome, known bool) {
+	d.mu.Lock()
+	over := d.over
+	d.mu.Unlock()
+	select {
+	case o, known = <-answer:
+	case <-over:
+	case <-time.After(cmp.Or(d.patience, outcomePatience)):
+	}
+	return o, known
+}
+
+// pendingText is the outcome of a command whose outcome is not known yet.
+const pendingText = "pending: the market has not gone on yet; the log says what happens, and when"
 
 // forgetLocked removes the events without a trigger that are over.
 func (d *director) forgetLocked() {
@@ -103,30 +142,90 @@ func (d *director) List() ops.RuleList {
 	return list
 }
 
-// Add adds an event, which happens at once if it has no trigger, or a fault.
+// Add adds an event, which happens at once if it has no trigger, or a fault. It waits for what becomes of an event.
 func (d *director) Add(text string) (any, error) {
+	change, r, answer, err := d.add(text)
+	if err != nil || answer == nil {
+		return change, err
+	}
+	o, known := d.await(answer)
+	switch {
+	case !known:
+		change.Outcome = pendingText
+	case o.Err != nil:
+		return nil, o.Err
+	case r.Trigger.AtOnce():
+		happened := false
+		if change.Outcome, happened = eventsText(o.Events); !happened {
+			return nil, r.Wrong("%s", change.Outcome)
+		}
+	case r.Trigger.When == script.ByHand:
+		change.Outcome = "it waits for: trigger " + r.Trigger.Name
+	default:
+		change.Outcome = nextText(&o)
+	}
+	return change, nil
+}
+
+// nextText says when a rule happens first.
+func nextText(o *sim.Outcome) string {
+	const clock = "15:04:05"
+	day := ""
+	if o.NextDay {
+		day = "on the next day of the market, "
+	}
+	return fmt.Sprintf("it happens %sat %s; the market is at %s now", day, o.Next.Format(clock+" MST"), o.Now.Format(clock))
+}
+
+// eventsText says what events that have happened at once are; happened is false if nothing happened.
+func eventsText(events []sim.Event) (text string, happened bool) {
+	several := slices.ContainsFunc(events, func(e sim.Event) bool { return e.Rule != events[0].Rule })
+	var parts []string
+	for _, e := range events {
+		part := ""
+		switch {
+		case e.Nothing:
+			part = nothingText(&e)
+		case e.Note != "":
+			part = noteOf(&e)
+		default:
+			happened = true
+			part = "happened at " + marketTime(&e)
+			if e.Matching > 0 {
+				part += " to " + shareText(&e)
+			}
+		}
+		if several {
+			part = e.Rule.Text + ": " + part
+		}
+		parts = append(parts, part)
+	}
+	return strings.Join(parts, "; "), happened
+}
+
+// add adds an event or a fault. answer receives the outcome of an event; it is nil for a fault.
+func (d *director) add(text string) (change ops.RuleChange, r *script.Rule, answer <-chan sim.Outcome, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.market == nil {
-		return nil, errors.New("no simulated market runs here, or it has not begun yet: there is nothing that rules could change. For faults start tickfeed lab --upstream ADDR")
+		return change, nil, nil, errors.New("no simulated market runs here, or it has not begun yet: there is nothing that rules could change. For faults start tickfeed lab --upstream ADDR")
 	}
 	if d.forgetLocked(); len(d.entries) >= ops.MostRules {
-		return nil, ops.ErrManyRules
+		return change, nil, nil, ops.ErrManyRules
 	}
-	r, err := parseRule(text)
-	if err != nil {
-		return nil, err
+	if r, err = parseRule(text); err != nil {
+		return change, nil, nil, err
 	}
 	fault := -1
 	if _, ok := r.Does.(lab.Fault); ok {
 		fault, err = d.addFaultLocked(r)
 	} else {
-		err = d.market.Do(r)
+		answer, err = d.market.Do(r)
 	}
 	if err != nil {
-		return nil, err
+		return change, nil, nil, err
 	}
-	return ops.RuleChange{Did: fmt.Sprintf("added rule %d", d.enterLocked(r, fault).n), Text: r.Text}, nil
+	return ops.RuleChange{Did: fmt.Sprintf("added rule %d", d.enterLocked(r, fault).n), Text: r.Text}, r, answer, nil
 }
 
 // addFaultLocked adds a fault to the lab.
@@ -172,15 +271,34 @@ func (d *director) Remove(n int) bool {
 	return d.market.Remove(e.rule)
 }
 
-// Trigger makes what the rules "on NAME: …" say happen, events and faults.
+// Trigger makes what the rules "on NAME: …" say happen, events and faults. It waits for what becomes of the events.
 func (d *director) Trigger(name string) (any, error) {
 	d.mu.Lock()
 	market := d.market
 	d.mu.Unlock()
-	events := market != nil && market.Trigger(name)
-	faults := d.faults != nil && d.faults.lab.Trigger(name)
-	if !events && !faults {
-		return nil, d.List().NoTrigger(name)
+	var answer <-chan sim.Outcome
+	if market != nil {
+		var err error
+		if answer, err = market.Trigger(name); err != nil {
+			return nil, fmt.Errorf("trigger %s: %w", name, err)
+		}
 	}
-	return ops.RuleChange{Did: "triggered", Text: "on " + name}, nil
+	faults := d.faults != nil && d.faults.lab.Trigger(name)
+	change := ops.RuleChange{Did: "triggered", Text: "on " + name}
+	switch {
+	case answer == nil && !faults:
+		return nil, d.List().NoTrigger(name)
+	case answer == nil:
+		return change, nil
+	}
+	o, known := d.await(answer)
+	if !known {
+		change.Outcome = pendingText
+		return change, nil
+	}
+	happened := false
+	if change.Outcome, happened = eventsText(o.Events); !happened && !faults {
+		return nil, fmt.Errorf("trigger %s: %s", name, change.Outcome)
+	}
+	return change, nil
 }

@@ -176,6 +176,7 @@ func (s *service) feed(ctx, feeding context.Context) error {
 		stop := s.p.readCommands(feeding, func(line string) { s.p.obey(s.input.director, line) })
 		defer stop()
 	}
+	defer s.input.director.end()
 	ticks, err := s.pub.Feed(feeding, src, pace)
 	s.ticks.Store(ticks)
 	if ctx.Err() != nil {

@@ -203,21 +203,17 @@ func (p *program) listScenarios(name string) error {
 
 // noteOf returns the note of e with the instruments that it is about.
 func noteOf(e *sim.Event) string {
+	n := e.Instruments
+	if e.Nothing {
+		n = e.Matching
+	}
 	switch {
 	case e.Symbol == "":
 		return e.Note
-	case e.Instruments > 1:
-		return fmt.Sprintf("%s and %s more: %s", e.Symbol, nouns.Thousands(uint64(e.Instruments-1)), e.Note)
+	case n > 1:
+		return fmt.Sprintf("%s and %s more: %s", e.Symbol, nouns.Thousands(uint64(n-1)), e.Note)
 	}
 	return e.Symbol + ": " + e.Note
-}
-
-// lateText says why an event was too late.
-func lateText(e *sim.Event) string {
-	if e.Rule.Trigger.When == script.AtTime {
-		return "its time is over, and it happens once"
-	}
-	return "its time is over today"
 }
 
 // bandsEvery is the time between two reports of LULD bands, which move all the time in a fast market.
@@ -246,13 +242,20 @@ func sayHappened(log zerolog.Logger, people bool, e sim.Event) {
 		log.Info().Msg(printable(happenedText(&e)))
 		return
 	}
-	if e.Note != "" {
-		log.Info().Str("rule", e.Rule.Text).Int64("event_time", e.Time).Int("instruments", e.Instruments).Msg("market: " + noteOf(&e))
-		return
+	level, text := zerolog.InfoLevel, "market"
+	switch {
+	case e.Nothing:
+		level, text = zerolog.WarnLevel, "market: "+nothingText(&e)
+	case e.Never:
+		level, text = zerolog.WarnLevel, "market: the rule never happens, "+e.Note
+	case e.Late:
+		level, text = zerolog.WarnLevel, "market: "+lateText
+	case e.Note != "":
+		text = "market: " + noteOf(&e)
 	}
-	if e.Late {
-		log.Warn().Str("rule", e.Rule.Text).Int64("event_time", e.Time).Msg("market: the rule is too late, " + lateText(&e))
-		return
+	said := log.WithLevel(level).Str("rule", e.Rule.Text).Int64("event_time", e.Time).Int("instruments", e.Instruments)
+	if e.Instruments < e.Matching {
+		said = said.Int("matching", e.Matching)
 	}
-	log.Info().Str("rule", e.Rule.Text).Int64("event_time", e.Time).Int("instruments", e.Instruments).Msg("market")
+	said.Msg(text)
 }

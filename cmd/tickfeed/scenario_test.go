@@ -58,7 +58,7 @@ func withoutPublishing(csv string) []string {
 
 // newDirector returns the director of a market with five instruments, and play, which plays the market for a while.
 func newDirector(t *testing.T, faults *faultLab) (d *director, play func()) {
-	d = &director{faults: faults}
+	d = &director{faults: faults, patience: time.Nanosecond} // the market goes on with play only
 	m, err := sim.New(sim.Config{Instruments: 5, Rate: 20, Commands: true, Happens: d.happened})
 	require.NoError(t, err)
 	d.begin(m, nil)
@@ -157,4 +157,50 @@ func TestControlAddsEvents(t *testing.T) {
 		return c.exit(t) == exitDone && strings.Contains(c.out.String(), "added rule 1: halt TSLA,AAPL for 10m")
 	}, patience, 10*time.Millisecond)
 	require.Eventually(t, func() bool { return strings.Contains(pub.err.String(), `"rule":"halt TSLA,AAPL for 10m"`) }, patience, 10*time.Millisecond)
+}
+
+// The answer to an event says what really happened, or when it will; an event that happens to nothing is refused and not listed.
+func TestDirectorAnswersWithTheOutcome(t *testing.T) {
+	t.Parallel()
+	u, err := sim.ParseUniverse("u", []byte("symbol,price,hours\nAAA,10,09:00-10:00 UTC\nBBB,10,10:00-11:00 UTC\n"))
+	require.NoError(t, err)
+	d := &director{patience: patience}
+	m, err := sim.New(sim.Config{Universe: u, Instruments: 2, Rate: 20, Start: time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC), Days: 2, Commands: true, Happens: d.happened})
+	require.NoError(t, err)
+	d.begin(m, nil)
+	batch := make([]feed.Tick, 20)
+	for m.Reached() < time.Date(2026, 1, 5, 9, 1, 0, 0, time.UTC).UnixNano() {
+		_, err := m.Next(t.Context(), batch)
+		require.NoError(t, err)
+	}
+	for _, c := range []struct{ line, want string }{
+		{"halt * for 1m", `^added rule 1: halt \* for 1m \(happened at 09:0.:..\.\d+Z to 1 of 2 instruments; BBB: its market is closed\)$`},
+		{"halt BBB", `^line:1:1: nothing happens, BBB: its market is closed$`},
+		{"calm", `^added rule 3: calm \(happened at 09:0.:..\.\d+Z\)$`},
+		{"at 09:30: calm", `^added rule 4: at 09:30: calm \(it happens at 09:30:00 UTC; the market is at 09:0.:.. now\)$`},
+		{"at 09:00:30: calm", `^added rule 5: at 09:00:30: calm \(it happens on the next day of the market, at 09:00:30 UTC; the market is at 09:0.:.. now\)$`},
+		{"on x: halt BBB", `^added rule 6: on x: halt BBB \(it waits for: trigger x\)$`},
+		{"trigger x", `^trigger x: nothing happens, BBB: its market is closed$`},
+		{"on x: spread AAA x2", `^added rule 7: `},
+		{"trigger x", `^triggered: on x \(on x: spread AAA x2: happened at \S+ to 1 instrument; on x: halt BBB: nothing happens, BBB: its market is closed\)$`},
+		{"list", `(?s)4  never.*5  never.*6  never.*7     1×`},
+	} {
+		answer := make(chan string, 1)
+		go func() { answer <- obeyed(d, c.line) }()
+		got := ""
+		for got == "" {
+			select {
+			case got = <-answer:
+			case <-time.After(100 * time.Microsecond): // the market waits for the command
+				_, err := m.Next(t.Context(), batch[:1])
+				require.NoError(t, err)
+			}
+		}
+		assert.Regexp(t, c.want, got, c.line)
+	}
+	d.patience = time.Nanosecond
+	assert.Equal(t, "added rule 8: calm ("+pendingText+")", obeyed(d, "calm"), "the market stands still")
+	d.patience = patience
+	d.end()
+	assert.Equal(t, "added rule 9: calm ("+pendingText+")", obeyed(d, "calm"), "nobody waits for a market that has ended")
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"tickfeed/feed/nouns"
@@ -75,13 +76,40 @@ func happenedText(e *sim.Event) string {
 	to := ""
 	switch {
 	case e.Nothing:
-		to = ": NO INSTRUMENT MATCHES"
+		to = ": NOTHING" + strings.TrimPrefix(nothingText(e), "nothing")
+	case e.Never:
+		to = ": NEVER HAPPENS, " + e.Note
 	case e.Late:
-		to = ": TOO LATE, " + lateText(e)
+		to = ": " + lateText
 	case e.Note != "":
 		to = ": " + noteOf(e)
 	case e.Instruments > 0:
-		to = ": " + nouns.Count(e.Instruments, "instrument")
+		to = ": " + shareText(e)
 	}
-	return fmt.Sprintf("market at %s: %s%s", time.Unix(0, e.Time).UTC().Format("15:04:05.000Z"), e.Rule.Text, to)
+	return fmt.Sprintf("market at %s: %s%s", marketTime(e), e.Rule.Text, to)
 }
+
+// nothingText says that nothing happens, and why if all instruments have the same reason.
+func nothingText(e *sim.Event) string {
+	switch {
+	case e.Note != "":
+		return "nothing happens, " + noteOf(e)
+	case e.Matching == 0:
+		return "nothing happens, no instrument matches"
+	}
+	return "nothing happens"
+}
+
+// shareText counts the instruments to which e happens, of those that match.
+func shareText(e *sim.Event) string {
+	if e.Instruments == e.Matching {
+		return nouns.Count(e.Instruments, "instrument")
+	}
+	return nouns.Thousands(uint64(e.Instruments)) + " of " + nouns.Count(e.Matching, "instrument")
+}
+
+// lateText is about an event whose time was over when its rule was added.
+const lateText = "TOO LATE for today, it happens on the next day of the market"
+
+// marketTime is when e happened.
+func marketTime(e *sim.Event) string { return time.Unix(0, e.Time).UTC().Format("15:04:05.000Z") }

@@ -15,29 +15,24 @@ type Event struct {
 	Time        int64 // of the market, in ns since the Unix epoch
 	Rule        *script.Rule
 	Instruments int  // how many it happened to; 0 with an event of the whole market
-	Nothing     bool // it happened to nothing, because no instrument matches
-	Late        bool // it did not happen: its time was over when the rule was added. It happens on the next day, if there is one
+	Matching    int  // how many match; 0 with a remark, and with an event of the whole market
+	Nothing     bool // it happened to nothing, for the reason in Note if all have the same: no instrument matches, or all refuse
+	Late        bool // it did not happen: its time was over today when the rule was added. It happens on the next day
+	Never       bool // it never happens, for the reason in Note, and the rule is dropped
 	// Note is a sentence about what the rule does otherwise than it says, or does by itself, to some instruments: to as many as
-	// Instruments, of which Symbol is the first. Empty if the rule begins to happen.
+	// Instruments, or to all that match if Nothing, of which Symbol is the first. Empty if the rule begins to happen.
 	Note, Symbol string
 	Bands        bool // Note lists bands of luld that have begun or moved, which happens again and again; Symbol is empty
 }
 
-// Begins reports whether the rule begins to happen as it says: e is no remark, it is not too late, and an instrument matches.
+// Begins reports whether the rule begins to happen as it says: e is no remark, it is not too late, and it happens to an instrument.
 func (e *Event) Begins() bool { return e.Note == "" && !e.Late && !e.Nothing }
 
-// plan adds a task for a rule that happens at a time, and returns false if that is before now; one that happens again and again is
-// next due after now.
-func (m *Market) plan(r *script.Rule, at, now int64) bool {
-	again := r.Trigger.When == script.EveryTime
-	if every := units(r.Trigger.After); again && at < now {
-		at += (now - at + every - 1) / every * every
+// plan adds a task for a rule that happens at a time, unless that is before now.
+func (m *Market) plan(r *script.Rule, at, now int64) {
+	if at >= now {
+		m.stage.add(at, &happening{rule: r, again: r.Trigger.When == script.EveryTime})
 	}
-	if at < now {
-		return false
-	}
-	m.stage.add(at, &happening{rule: r, again: again})
-	return true
 }
 
 // first returns when a rule happens first on a day, in ns since its beginning; ok is false if it happens by hand only.
@@ -46,10 +41,7 @@ func (m *Market) first(r *script.Rule) (at int64, ok bool) {
 	case script.AtTime, script.EveryTime:
 		return int64(r.Trigger.After), true
 	case script.AtClock:
-		begins := m.config.Start
-		if m.calendar != nil {
-			begins = time.Unix(0, m.calendar.origin).In(m.config.Start.Location())
-		}
+		begins := m.clock(0)
 		midnight := time.Date(begins.Year(), begins.Month(), begins.Day(), 0, 0, 0, 0, begins.Location())
 		after := int64(r.Trigger.After) - int64(begins.Sub(midnight))
 		if after < 0 {
@@ -58,6 +50,15 @@ func (m *Market) first(r *script.Rule) (at int64, ok bool) {
 		return after, true
 	}
 	return 0, false
+}
+
+// clock returns a time of the day, in units, as the clock has it by which rules happen: nights that are left out do not stop it.
+func (m *Market) clock(at int64) time.Time {
+	begins := m.config.Start
+	if m.calendar != nil {
+		begins = time.Unix(0, m.calendar.origin).In(begins.Location())
+	}
+	return begins.Add(time.Duration(at >> unitShift))
 }
 
 // schedule plans what the scenario does on a day that begins. A market without a calendar begins it without any effect.
@@ -130,13 +131,10 @@ func (h *happening) do(m *Market, t task, _ []feed.Tick) (int, bool) {
 	switch {
 	case h.removed:
 		return 0, true
+	case h.rule.Does.(*action).verb == doCalm:
 	case len(m.stage.effects) >= mostEffects, len(m.stage.tasks) >= mostTasks:
-		if m.config.Happens != nil {
-			m.config.Happens(Event{Time: m.timeOf(t.at), Rule: h.rule, Note: "this does not happen, because too much goes on already; calm ends it"})
-		}
-		if h.rule.Does.(*action).verb != doCalm {
-			return 0, true
-		}
+		m.announce(Event{Time: m.timeOf(t.at), Rule: h.rule, Nothing: true, Note: "too much goes on already; calm ends it"})
+		return 0, true
 	}
 	if h.again {
 		m.stage.add(t.at+int64(h.rule.Trigger.After)<<unitShift, h)
@@ -148,20 +146,46 @@ func (h *happening) do(m *Market, t task, _ []feed.Tick) (int, bool) {
 	}
 	if a.patterns == nil || len(ids) > 0 {
 		m.act(h.rule, a, ids, t.at)
-		m.commands.show(m.stage.effects)
-	}
-	if m.config.Happens != nil { // after show, so that a rule that has happened is in force
-		m.config.Happens(Event{Time: m.timeOf(t.at), Rule: h.rule, Instruments: len(ids), Nothing: a.patterns != nil && len(ids) == 0})
+	} else {
+		m.begun(h.rule, nil, 0, t.at)
 	}
 	return 0, true
 }
 
-// A visit is a task for each of some instruments, and for all of them afterwards. do writes the ticks of one of them.
+// announce reports an event.
+func (m *Market) announce(e Event) {
+	if m.config.Happens != nil {
+		m.config.Happens(e)
+	}
+	for _, x := range m.stage.asked {
+		if !e.Bands && x.about(e.Rule) {
+			x.outcome.Events = append(x.outcome.Events, e)
+		}
+	}
+}
+
+// begun reports that rule r, which is for the given instruments, has happened to some of them.
+func (m *Market) begun(r *script.Rule, ids []uint32, happened int, at int64) {
+	m.commands.show(m.stage.effects) // before the report, so that a rule that has happened is in force
+	e := Event{Time: m.timeOf(at), Rule: r, Instruments: happened, Matching: len(ids), Nothing: r.Does.(*action).patterns != nil && happened == 0}
+	if s := &m.stage; e.Nothing && len(ids) > 0 { // the reason of all is no remark about some
+		if i := slices.IndexFunc(s.remarks, func(x remark) bool { return x.rule == r && x.n == len(ids) }); i >= 0 {
+			e.Note, e.Symbol = s.remarks[i].text, m.listings[ids[0]].definition.Symbol
+			s.remarks = slices.Delete(s.remarks, i, i+1)
+		}
+	}
+	m.announce(e)
+}
+
+// A visit is a task for each of some instruments, and for all of them afterwards. one writes the ticks of one of them, and after
+// receives how many of them have ticks.
 type visit struct {
 	ids   []uint32
 	one   func(id uint32, at int64, out []feed.Tick) int
-	after func(at int64)
+	after func(at int64, ticked int)
 	i     int
+
+	ticked int
 }
 
 func (e *visit) do(m *Market, t task, out []feed.Tick) (int, bool) {
@@ -169,11 +193,12 @@ func (e *visit) do(m *Market, t task, out []feed.Tick) (int, bool) {
 		id := e.ids[e.i]
 		e.i++
 		if n := e.one(id, t.at, out); n > 0 {
+			e.ticked++
 			return n, false
 		}
 	}
 	if e.after != nil {
-		e.after(t.at)
+		e.after(t.at, e.ticked)
 	}
 	return 0, true
 }
@@ -189,28 +214,39 @@ func (f moment) do(_ *Market, t task, _ []feed.Tick) (int, bool) {
 // units returns a duration in units.
 func units(d time.Duration) int64 { return int64(d) << unitShift }
 
-// act makes a, of rule r, happen at a time, to the given instruments.
+// act makes a, of rule r, happen at a time, to the given instruments, and reports to how many it has happened.
 func (m *Market) act(r *script.Rule, a *action, ids []uint32, at int64) {
 	s := &m.stage
+	// An instrument that refuses has no ticks.
+	each := func(one func(id uint32, at int64, out []feed.Tick) int) {
+		s.add(at, &visit{ids: ids, one: one, after: func(at int64, ticked int) { m.begun(r, ids, ticked, at) }})
+	}
+	happened := len(ids)
 	switch a.verb {
 	case doHalt:
-		s.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int {
+		each(func(id uint32, at int64, out []feed.Tick) int {
 			return m.halt(out, id, at, &holdFor{r, toHalt, a.reason, a.span, a.luld.auction})
-		}})
+		})
+		return
 	case doResume:
-		s.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int { return m.resume(out, id, at, r) }})
+		each(func(id uint32, at int64, out []feed.Tick) int { return m.resume(out, id, at, r) })
+		return
 	case doAuction:
-		s.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int {
+		each(func(id uint32, at int64, out []feed.Tick) int {
 			return m.beginAuction(out, id, at, &auctionFor{r, toAuction, a.auction, a.span})
-		}})
+		})
+		return
 	case doLULD:
-		m.setLimits(r, a, ids, at)
+		happened = m.setLimits(r, a, ids, at)
 	case doNews:
 		m.tell(r, a, ids, at)
 	case doCrash:
 		m.crash(r, a, ids, at)
 	case doSpread, doDepth, doVolatility, doActivity, doQuiet, doLock, doCross:
-		m.beginEffect(r, a, ids, at)
+		seen := m.seen(r, a, ids, at)
+		if happened = len(seen); happened > 0 {
+			m.beginEffect(r, a, seen, at)
+		}
 	case doRate:
 		e := &effect{rule: r, vol: 1, spread: 1, depth: 1, factor: a.factor, factor2: a.factor2, rate: a.rate, every: units(a.every), begin: at, end: math.MaxInt64}
 		switch {
@@ -227,16 +263,45 @@ func (m *Market) act(r *script.Rule, a *action, ids []uint32, at int64) {
 			s.add(e.end, moment(func(int64) { m.finish(e) }))
 		}
 	case doListing:
-		m.addListing(r, &a.listing, at)
+		if why := m.addListing(&a.listing, at); why != "" {
+			m.announce(Event{Time: m.timeOf(at), Rule: r, Nothing: true, Note: why})
+			return
+		}
 	case doDelisting:
-		s.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int { return m.delist(out, id, at, a.reason) }})
+		each(func(id uint32, at int64, out []feed.Tick) int { return m.delist(out, id, at, a.reason) })
+		return
 	case doSplit:
-		s.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int { return m.split(out, id, at, r) }})
+		each(func(id uint32, at int64, out []feed.Tick) int { return m.split(out, id, at, r) })
+		return
 	case doBust:
-		s.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int { return m.bust(out, id, at, r) }})
+		each(func(id uint32, at int64, out []feed.Tick) int { return m.bust(out, id, at, r) })
+		return
 	case doCalm:
 		m.endEffects(slices.Clone(s.effects), at)
 	}
+	m.begun(r, ids, happened, at)
+}
+
+// seen returns those of ids that show an effect which begins now: a market that is closed until its end shows nothing of it.
+func (m *Market) seen(r *script.Rule, a *action, ids []uint32, at int64) (seen []uint32) {
+	for _, id := range ids {
+		opens := int64(never) // the effects of a market without a calendar end with the day
+		switch s := m.stateOf(id); {
+		case s != isClosed && s != isShut:
+			opens = at
+		case m.calendar != nil:
+			opens = m.calendar.opens(id, s)
+		}
+		switch {
+		case opens == at, opens < never && (a.span == 0 || at+units(a.span) > opens):
+			seen = append(seen, id)
+		case a.span > 0:
+			m.remark(r, id, "its market is closed until this is over")
+		default:
+			m.remark(r, id, "its market is closed")
+		}
+	}
+	return seen
 }
 
 // endEffects ends effects.
@@ -296,14 +361,16 @@ func (m *Market) beginEffect(r *script.Rule, a *action, ids []uint32, at int64) 
 	}))
 }
 
-// setLimits switches the bands of instruments on or off.
-func (m *Market) setLimits(r *script.Rule, a *action, ids []uint32, at int64) {
+// setLimits switches the bands of instruments on or off, and returns of how many.
+func (m *Market) setLimits(r *script.Rule, a *action, ids []uint32, at int64) (set int) {
 	s := &m.stage
+	set = len(ids)
 	for _, id := range ids {
 		o, in := &s.overlays[id], &m.instruments[id]
 		if !a.on || m.listings[id].signed {
 			if a.on {
 				m.remark(r, id, "its price may be negative, so it has no bands")
+				set--
 			}
 			o.limits = nil
 			in.special &^= limited
@@ -317,6 +384,7 @@ func (m *Market) setLimits(r *script.Rule, a *action, ids []uint32, at int64) {
 		s.limitClock = true
 		s.add(at+units(referenceTime/referenceParts), &limitClock{})
 	}
+	return set
 }
 
 // tell makes news of instruments.

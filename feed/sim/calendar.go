@@ -243,8 +243,8 @@ func (m *Market) skipNight(now, until int64) {
 		return
 	}
 	for _, g := range m.calendar.groups {
-		if g.next > toOpen {
-			return
+		if g.next > toOpen || g.hours.roundClock && g.sessions > 0 {
+			return // its instruments may be halted
 		}
 	}
 	if night := (until-now)>>unitShift - int64(2*time.Second); night > 0 {
@@ -366,9 +366,22 @@ func (g *group) end(m *Market, at int64) {
 	m.reweigh()
 }
 
+// opens returns when instrument id, which is closed or has been shut by its auction, trades next, in units.
+func (x *calendar) opens(id uint32, s state) int64 {
+	g := x.of[id]
+	if s == isClosed {
+		return x.units(g.from)
+	}
+	from, _ := g.after()
+	return x.units(from.UnixNano())
+}
+
+// after returns the session after the present or coming one.
+func (g *group) after() (from, to time.Time) { return g.hours.next(time.Unix(0, g.to)) }
+
 // advance finds the next session.
 func (g *group) advance() {
-	from, to := g.hours.next(time.Unix(0, g.to))
+	from, to := g.after()
 	g.from, g.to = from.UnixNano(), to.UnixNano()
 }
 

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,9 +16,9 @@ import (
 // commands hold the requests of other goroutines, and the facts about the market that they need for them.
 type commands struct {
 	mu       sync.Mutex
-	rules    []*script.Rule // to be added
+	rules    []*asked // to be added
 	removed  []*script.Rule
-	triggers []string
+	triggers []*asked
 	waiting  []*script.Rule     // those that have been added, or will be, and have a trigger
 	inForce  []*script.Rule     // those that have effects
 	listed   []*feed.Definition // by instrument; nil for those that are delisted
@@ -30,25 +31,57 @@ type commands struct {
 // MostRules bounds the rules of a market to which Do adds, and the events that wait for the end of an epoch.
 const MostRules = 1000
 
+// An Outcome is what the market has made of a rule that Do gave to it, or of those that Trigger triggered.
+type Outcome struct {
+	// Events are what has happened at once, in order: that it begins, and remarks.
+	Events []Event
+	// Next is when a rule that waits for a time happens first, and Now is the present, both by the clock of the market's rules,
+	// which nights that are left out do not stop. Next is zero for a rule that waits for Trigger, or that has no trigger.
+	Next, Now time.Time
+	NextDay   bool // Next is not on the present day of the market
+	// Err is why the rule never happens. The market has dropped it.
+	Err error
+}
+
+// asked is a command that waits for its outcome.
+type asked struct {
+	rule    *script.Rule // nil for all rules "on name"
+	name    string
+	outcome Outcome
+	answer  chan Outcome // of capacity 1
+}
+
+func ask(r *script.Rule, name string) *asked {
+	return &asked{rule: r, name: name, answer: make(chan Outcome, 1)}
+}
+
+// about reports whether r is of the command.
+func (x *asked) about(r *script.Rule) bool {
+	return x.rule == r || x.rule == nil && r.Trigger.On(x.name)
+}
+
 // Do adds a rule to the scenario. If it has no trigger (see [script.ParseVerb]), it happens once, with the next epoch of the
-// market, which is at most a quarter of a second of its time away. The error, a *script.Error or one that names MostRules, says why
-// the rule can never do anything here: no instrument matches, its time is over for good, or the market has ended. Config.Commands must be set. Do may be called by any goroutine.
-func (m *Market) Do(r *script.Rule) error {
+// market, which is at most a quarter of a second of its time away. The channel then receives the outcome, unless Next is called no
+// more; it is closed without one if the market ends first. The error, a *script.Error or one that names MostRules, says why the
+// rule can never do anything here: no instrument matches, its time is over for good, or the market has ended. Config.Commands must
+// be set. Do may be called by any goroutine.
+func (m *Market) Do(r *script.Rule) (<-chan Outcome, error) {
 	c := &m.commands
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := cmp.Or(m.checkLocked(r), m.inTimeLocked(r)); err != nil {
-		return err
+		return nil, err
 	}
 	switch {
 	case len(c.rules) >= MostRules:
-		return fmt.Errorf("%d events wait for the market already, which is the limit; wait a moment", MostRules)
+		return nil, fmt.Errorf("%d events wait for the market already, which is the limit; wait a moment", MostRules)
 	case !r.Trigger.AtOnce() && len(c.waiting) >= MostRules:
-		return fmt.Errorf("there are %d rules already, which is the limit; remove some", MostRules)
+		return nil, fmt.Errorf("there are %d rules already, which is the limit; remove some", MostRules)
 	}
-	c.rules = append(c.rules, r)
+	x := ask(r, "")
+	c.rules = append(c.rules, x)
 	c.noteLocked(r)
-	return nil
+	return x.answer, nil
 }
 
 // noteLocked notes a rule that is added.
@@ -85,17 +118,23 @@ func (m *Market) InForce(r *script.Rule) bool {
 	return slices.Contains(m.commands.inForce, r)
 }
 
-// Trigger makes the rules "on NAME" happen. It returns false if there is none. Config.Commands must be set. Trigger may be called
-// by any goroutine.
-func (m *Market) Trigger(name string) bool {
+// Trigger makes the rules "on NAME" happen. It returns nil if there is none. The channel receives the outcome of all of them, as
+// that of Do does. Config.Commands must be set. Trigger may be called by any goroutine.
+func (m *Market) Trigger(name string) (<-chan Outcome, error) {
 	c := &m.commands
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	known := slices.ContainsFunc(c.waiting, func(r *script.Rule) bool { return r.Trigger.On(name) })
-	if known && len(c.triggers) < MostRules {
-		c.triggers = append(c.triggers, name)
+	switch {
+	case !slices.ContainsFunc(c.waiting, func(r *script.Rule) bool { return r.Trigger.On(name) }):
+		return nil, nil
+	case c.over:
+		return nil, errors.New("the market has ended, so nothing happens in it any more")
+	case len(c.triggers) >= MostRules:
+		return nil, fmt.Errorf("%d triggers wait for the market already, which is the limit; wait a moment", MostRules)
 	}
-	return known
+	x := ask(nil, name)
+	c.triggers = append(c.triggers, x)
+	return x.answer, nil
 }
 
 // idle lets a quarter of a second pass in an epoch without events, and returns false if the rest of the epoch is shorter or
@@ -135,19 +174,14 @@ func (m *Market) command() bool {
 		m.activate()
 	}
 	s, now := &m.stage, m.arrivals.now
-	for _, r := range rules {
-		if r.Trigger.AtOnce() {
-			s.add(now, &happening{rule: r})
-			continue
-		}
-		s.rules = append(s.rules, r)
-		if at, ok := m.first(r); ok && !m.plan(r, at<<unitShift, now) && m.config.Happens != nil {
-			m.config.Happens(Event{Time: m.timeOf(now), Rule: r, Late: true})
-		}
+	for _, x := range rules {
+		s.asked = append(s.asked, x)
+		m.admit(x, now)
 	}
-	for _, name := range triggers {
+	for _, x := range triggers {
+		s.asked = append(s.asked, x)
 		for _, r := range s.rules {
-			if r.Trigger.On(name) {
+			if x.about(r) {
 				s.add(now, &happening{rule: r})
 			}
 		}
@@ -155,7 +189,113 @@ func (m *Market) command() bool {
 	for _, r := range removed {
 		m.drop(r, now)
 	}
-	return s.due(now)
+	if s.due(now) {
+		return true
+	}
+	m.answer()
+	return false
+}
+
+// admit takes a rule into the scenario: it happens at once, or is planned, or is refused.
+func (m *Market) admit(x *asked, now int64) {
+	s, r := &m.stage, x.rule
+	never := func(why string) {
+		x.outcome.Err = r.Wrong("%s", why)
+		m.commands.forget(r)
+		m.announce(Event{Time: m.timeOf(now), Rule: r, Never: true, Note: why})
+	}
+	a := r.Does.(*action)
+	if r.Trigger.AtOnce() {
+		if !m.tradesAfter(a, now) {
+			never(noneOpens)
+			return
+		}
+		s.add(now, &happening{rule: r})
+		return
+	}
+	first, timed := m.first(r)
+	at, end := first<<unitShift, m.ends()
+	tomorrow := false
+	if every := units(r.Trigger.After); r.Trigger.When == script.EveryTime && at < now {
+		at += (now - at + every - 1) / every * every
+	}
+	switch {
+	case !timed:
+		at = now
+	case at < now && r.Trigger.When == script.AtTime:
+		never("its time is over, and it happens once")
+		return
+	case at < now, m.calendar == nil && at >= m.dayUnits:
+		at, tomorrow = m.dayUnits+first<<unitShift, true
+	}
+	switch {
+	case at >= end && r.Trigger.When == script.AtClock:
+		never("its time is over, and this is the last day")
+		return
+	case at >= end:
+		never("the market ends before this happens")
+		return
+	case !m.tradesAfter(a, at):
+		never(noneOpens)
+		return
+	}
+	s.rules = append(s.rules, r)
+	if !timed {
+		return
+	}
+	x.outcome.Now, x.outcome.Next, x.outcome.NextDay = m.clock(now), m.clock(at), tomorrow || at >= m.dayUnits
+	if tomorrow { // schedule plans it
+		x.outcome.Next = m.clock(first << unitShift)
+		m.announce(Event{Time: m.timeOf(now), Rule: r, Late: true})
+		return
+	}
+	m.plan(r, at, now)
+}
+
+const noneOpens = "none of its instruments trades again before the market ends"
+
+// ends returns the end of the last day, in units since the opening of this one; never if there is none.
+func (m *Market) ends() int64 {
+	if m.config.Days == 0 {
+		return never
+	}
+	return int64(m.config.Days-m.day+1) * m.dayUnits
+}
+
+// tradesAfter reports whether an action can show something at a time or later: an instrument that it is for trades before the
+// market ends.
+func (m *Market) tradesAfter(a *action, at int64) bool {
+	end := m.ends()
+	switch {
+	case m.calendar == nil || end == never, a.verb == doListing, a.verb == doDelisting, a.verb == doBust:
+		return true
+	}
+	for id, g := range m.calendar.of {
+		if a.patterns != nil && !matches(a.patterns, &m.listings[id].definition) || m.isGone(uint32(id)) {
+			continue
+		}
+		if from, _ := g.hours.next(time.Unix(0, m.calendar.origin+at>>unitShift)); m.calendar.units(from.UnixNano()) < end {
+			return true
+		}
+	}
+	return false
+}
+
+// answer gives the commands their outcomes.
+func (m *Market) answer() {
+	s := &m.stage
+	for i, x := range s.asked {
+		x.answer <- x.outcome
+		s.asked[i] = nil
+	}
+	s.asked = s.asked[:0]
+}
+
+// forget removes a rule that never happens.
+func (c *commands) forget(r *script.Rule) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting = slices.DeleteFunc(c.waiting, func(x *script.Rule) bool { return x == r })
 }
 
 // drop makes a rule happen no more, and ends its effects.
@@ -295,6 +435,10 @@ func (c *commands) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.over = true
+	for _, x := range slices.Concat(c.rules, c.triggers) {
+		close(x.answer)
+	}
+	c.rules, c.triggers = nil, nil
 }
 
 // symbols returns the symbols of the instruments.

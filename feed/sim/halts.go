@@ -167,10 +167,10 @@ type remark struct {
 
 // remark notes a sentence about an instrument that a rule is for. All that is the same at one time is one Event.
 func (m *Market) remark(r *script.Rule, id uint32, text string) {
-	if m.config.Happens == nil || r == nil {
+	s := &m.stage
+	if m.config.Happens == nil && len(s.asked) == 0 || r == nil {
 		return
 	}
-	s := &m.stage
 	for i := range s.remarks {
 		if x := &s.remarks[i]; x.rule == r && x.text == text {
 			x.n++
@@ -183,7 +183,7 @@ func (m *Market) remark(r *script.Rule, id uint32, text string) {
 // report reports the remarks of a time, and the bands that have moved.
 func (m *Market) report(at int64) {
 	for _, x := range m.stage.remarks {
-		m.config.Happens(Event{Time: m.timeOf(at), Rule: x.rule, Instruments: x.n, Symbol: m.listings[x.first].definition.Symbol, Note: x.text})
+		m.announce(Event{Time: m.timeOf(at), Rule: x.rule, Instruments: x.n, Symbol: m.listings[x.first].definition.Symbol, Note: x.text})
 	}
 	m.stage.remarks = m.stage.remarks[:0]
 	if m.stage.bands {

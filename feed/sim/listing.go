@@ -7,18 +7,16 @@ import (
 	"tickfeed/feed/script"
 )
 
-// addListing adds an instrument, unless there is one of its name or there are too many.
-func (m *Market) addListing(r *script.Rule, l *listing, at int64) {
+// addListing adds an instrument, or returns why not: there is one of its name, or there are too many.
+func (m *Market) addListing(l *listing, at int64) (why string) {
 	for i := range m.listings {
 		if m.listings[i].definition.Name() == l.definition.Name() {
-			m.remark(r, uint32(i), "there is one of that name already, or was before it was delisted")
-			return
+			return "there is an instrument of that name already, or was before it was delisted"
 		}
 	}
 	id := uint32(len(m.listings))
 	if id == feed.MaxInstruments {
-		m.remark(r, id-1, "there can be no more instruments after it")
-		return
+		return "there can be no more instruments"
 	}
 	m.listings = append(m.listings, *l)
 	definition := l.definition
@@ -47,6 +45,7 @@ func (m *Market) addListing(r *script.Rule, l *listing, at int64) {
 	m.rebase(id)
 	m.reweigh()
 	m.stage.add(at, &visit{ids: []uint32{id, id, id}, one: m.introduce(id)})
+	return ""
 }
 
 func totalActivity(listings []listing) (sum float64) {

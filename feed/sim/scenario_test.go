@@ -563,13 +563,17 @@ func TestCommandsHappenSoon(t *testing.T) {
 	for _, text := range []string{`halt MSFT for 10m reason "by hand"`, "halt MSFT for 1m", "calm"} {
 		r, err := script.ParseVerb("line", text, Language)
 		require.NoError(t, err)
-		require.NoError(t, m.Do(r))
+		_, err = m.Do(r)
+		require.NoError(t, err)
 	}
 	late, err := script.Parse("late", []byte("at 1ms: calm\nat 09:30: calm\nat 6h: calm"), Language)
 	require.NoError(t, err)
-	assert.ErrorContains(t, m.Do(late.Rules[0]), "its time is over, and it happens once: the market is ")
-	assert.ErrorContains(t, m.Do(late.Rules[1]), "its time is over, and this is the last day: the market is ")
-	require.NoError(t, m.Do(late.Rules[2]))
+	_, err = m.Do(late.Rules[0])
+	assert.ErrorContains(t, err, "its time is over, and it happens once: the market is ")
+	_, err = m.Do(late.Rules[1])
+	assert.ErrorContains(t, err, "its time is over, and this is the last day: the market is ")
+	_, err = m.Do(late.Rules[2])
+	require.NoError(t, err)
 	for range 10 {
 		next()
 	}
@@ -579,8 +583,9 @@ func TestCommandsHappenSoon(t *testing.T) {
 	assert.Equal(t, "by hand", in.StatusReason)
 	assert.Less(t, time.Duration(in.StatusTime-at), 600*time.Millisecond)
 	require.Len(t, happened, 4)
-	assert.Equal(t, 1, happened[0].Instruments)
-	assert.False(t, happened[2].Nothing || happened[2].Late)
+	assert.Equal(t, "calm", happened[0].Rule.Text, "events of the market come before those of instruments")
+	assert.False(t, happened[0].Nothing || happened[0].Late)
+	assert.Equal(t, 1, happened[1].Instruments)
 	assert.Equal(t, "it was halted already; the later end counts", happened[3].Note)
 	assert.Equal(t, "MSFT", happened[3].Symbol)
 }

@@ -62,7 +62,9 @@ func TestOpenClosesOnDemand(t *testing.T) {
 			after := time.Duration(k.EventTime - c.Start.UnixNano())
 			if after >= asked && !called {
 				called = true
-				require.True(t, m.Trigger("close"))
+				outcome, err := m.Trigger("close")
+				require.NoError(t, err)
+				require.NotNil(t, outcome)
 			}
 			if after >= asked {
 				byID[k.Instrument] = append(byID[k.Instrument], k)

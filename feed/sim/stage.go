@@ -36,6 +36,7 @@ type stage struct {
 	epochEnded bool     // Next may return
 	remarks    []remark // to be reported
 	bands      bool     // there are bands to be reported
+	asked      []*asked // commands that wait for the report of what they make happen
 }
 
 // A task is something to do at a time.
@@ -134,6 +135,7 @@ func (m *Market) perform(out []feed.Tick) (n int) {
 	}
 	if m.phase == performing && !s.due(m.arrivals.now) {
 		m.report(m.arrivals.now)
+		m.answer()
 		m.commands.show(s.effects)
 		m.goOn()
 	}
