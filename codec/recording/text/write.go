@@ -307,6 +307,7 @@ func entryAt(body []byte, before uint64) (codec.Entry, bool) {
 
 // entries writes the lines of a body.
 func (w *writer) entries(body []byte, base int64, snapshot bool) error {
+	whole := len(body)
 	for covers := uint64(0); len(body) > 0; {
 		e, ok := entryAt(body, covers)
 		w.line = append(w.line[:0], "  "...)
@@ -315,7 +316,7 @@ func (w *writer) entries(body []byte, base int64, snapshot bool) error {
 			return w.write()
 		}
 		entry := body[:e.Size]
-		alone := covers == 0 && e.Size == len(body)
+		alone := e.Size == whole
 		if !w.tick(entry, base, snapshot) && (snapshot || !w.absent(entry, e.Covers, alone)) {
 			w.raw(e.Covers, entry)
 		}
