@@ -32,6 +32,8 @@ type stage struct {
 	limitClock bool      // a limitClock is among the tasks
 	spacing    spacing
 	factor     float64  // of the rate
+	lively     float64  // factor of the activity of the instruments that trade
+	boost      float64  // of the last epoch: factor times lively; 0 before the first one
 	change     int64    // when factor changes next, in units
 	epochEnded bool     // Next may return
 	remarks    []remark // to be reported
@@ -155,6 +157,32 @@ func (s *stage) demand(full float64, now int64) (rate, planned float64) {
 	return s.rate, s.planned
 }
 
+// boosted notes how much a scenario boosts the rate, and returns the ticks that were asked for up to now. When a boost falls, the clusters
+// of the higher rate end, and so does all of its lead or lag that a market at the lower rate would not have: else the market would be
+// silent until it has paid back what the scenario adds.
+func (m *Market) boosted(planned float64) float64 {
+	s, a := &m.stage, &m.arrivals
+	boost := s.factor * s.lively
+	if k := boost / s.boost; s.boost > 0 && k < 1 {
+		behind := planned - float64(m.dayTicks)
+		if behind > 0 {
+			behind *= k
+		} else {
+			behind = max(behind, -s.rate*mostAhead(maxLead, s.rate))
+		}
+		s.planned = float64(m.dayTicks) + behind
+		for i := range a.excited {
+			a.excited[i] *= k
+		}
+		a.rushing *= k
+	}
+	s.boost = boost
+	return s.planned
+}
+
+// mostAhead returns the seconds by which the market may be ahead at a rate if a market of many ticks may be by lead.
+func mostAhead(lead, rate float64) float64 { return max(lead-leadTicks/rate, 1) }
+
 // reweigh makes the events come from the instruments by their activity now. An instrument that is closed, halted or quiet takes its
 // own events away with it, and one that is listed brings its own: the others go on at their rates.
 func (m *Market) reweigh() {
@@ -162,10 +190,18 @@ func (m *Market) reweigh() {
 	if len(s.weights) != len(m.listings) {
 		s.weights, s.room = make([]float64, len(m.listings)), make([]uint32, 2*len(m.listings))
 	}
-	now := 0.0
+	now, usual := 0.0, 0.0
 	for i := range m.listings {
-		s.weights[i] = m.weight(i)
-		now += s.weights[i]
+		w := m.weight(i)
+		s.weights[i] = w
+		now += w
+		if m.stage.active && w > 0 {
+			usual += w / s.overlays[i].activity
+		}
+	}
+	s.lively = 1
+	if usual > 0 {
+		s.lively = now / usual
 	}
 	if s.all == 0 {
 		s.all = totalActivity(m.listings)
