@@ -367,6 +367,9 @@ func diffText(out *lines, parties [2]*diffParty, r *compare.Result) {
 		if s.Torn {
 			notes = append(notes, "its end is cut off")
 		}
+		if s.CutLines > 0 {
+			notes = append(notes, nouns.Count(s.CutLines, "line")+" cut off")
+		}
 		out.printf("%s  %s: %s\n", partyNames[i], d.title(), strings.Join(notes, ", "))
 	}
 	width := 0
@@ -530,6 +533,7 @@ type jsonParty struct {
 	Contradicted uint64           `json:"contradicted"`
 	Unexplained  bool             `json:"unexplained"` // its counts do not add up
 	Torn         bool             `json:"torn"`
+	CutLines     int              `json:"cut_lines"`
 }
 
 type jsonDiffSession struct {
@@ -558,7 +562,7 @@ type jsonDiffTick struct {
 func diffJSON(parties [2]*diffParty, r *compare.Result) *jsonDiff {
 	party := func(i int) jsonParty {
 		s := r.Parties[i]
-		return jsonParty{parties[i].name, parties[i].kind, s.Ticks, append([]feed.SessionID{}, s.Sessions...), s.Repeated, s.Contradicted, s.Unexplained, s.Torn}
+		return jsonParty{parties[i].name, parties[i].kind, s.Ticks, append([]feed.SessionID{}, s.Sessions...), s.Repeated, s.Contradicted, s.Unexplained, s.Torn, s.CutLines}
 	}
 	j := &jsonDiff{
 		Same: !r.Differs() && r.Compared(), Contents: r.Contents, Ticks: r.Same, A: party(0), B: party(1),

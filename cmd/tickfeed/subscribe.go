@@ -130,7 +130,7 @@ as --count does.`,
 		f.BoolVar(&o.untilEnd, "until-end", false, "end when the publisher's source has ended and every tick was received")
 		f.StringVar(&o.until, "until", "", "end `BEFORE` seq:N, once every number below N is accounted for; with --from seq:M, fetch [M, N)")
 		f.BoolVar(&o.commands, "commands", false, "read commands from standard input: a line \"symbols PATTERNS\" replaces --symbols")
-		f.StringVar(&o.state, "state", "", "keep the position in `FILE` and continue from it after a restart; after a crash or a power cut some ticks may repeat, but none is missing: standard output, if it is a file, is synced before the position. Only one subscriber at a time may use FILE")
+		f.StringVar(&o.state, "state", "", "keep the position in `FILE` and continue from it after a restart; after a crash or a power cut some ticks may repeat, and a line may be cut off, but none is missing: standard output, if it is a file, is synced before the position. Only one subscriber at a time may use FILE")
 	})
 	group(cmd, "Output", func(f *pflag.FlagSet) {
 		f.BoolVar(&o.json, "json", false, "print a JSON object per tick; with --stats or --latency, one per second and one at the end")
@@ -363,6 +363,10 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	default:
 		r.printer = newPrinter(p.stdout, &textFormat{width: p.screen(p.stdout).width})
 		r.brief = !o.snapshot && !o.noSnapshot
+	}
+	if r.printer != nil && endsInLine(p.stdout) {
+		r.printer.buf = slices.Insert(r.printer.buf, 0, '\n')
+		p.notef("the last line of standard output is cut off: a new one begins after it")
 	}
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)

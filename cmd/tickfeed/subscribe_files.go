@@ -85,7 +85,38 @@ func openReports(ctx context.Context, path string) (*os.File, error) {
 	if err != nil && !errors.Is(err, errInterrupted) {
 		err = usage("--reports: %w", err)
 	}
+	if err == nil && endsInLine(f) {
+		_, err = f.WriteString("\n")
+	}
 	return f, err
+}
+
+// endsInLine reports whether out is a regular file whose last line does not end, as after a kill in the middle of a write. What is
+// appended to it must begin with a new line: a tick that continued the half of another one would be lost. It returns false if
+// the file cannot be read, such as standard output that was opened for writing only where the system has no /dev/stdout for it.
+func endsInLine(out io.Writer) bool {
+	f, ok := out.(interface {
+		Name() string
+		Stat() (fs.FileInfo, error)
+	})
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		return false
+	}
+	in, err := os.Open(f.Name())
+	if err != nil {
+		return false
+	}
+	defer in.Close()
+	if same, err := in.Stat(); err != nil || !os.SameFile(info, same) {
+		return false
+	}
+	var last [1]byte
+	_, err = in.ReadAt(last[:], info.Size()-1)
+	return err == nil && last[0] != '\n'
 }
 
 // syncOutput syncs the regular files among outs. Data written to a pipe or a terminal is already with its reader.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -72,6 +73,7 @@ type statedMode struct {
 }
 
 func (m statedMode) Mode() fs.FileMode { return m.mode }
+func (m statedMode) Size() int64       { return 0 }
 
 // A regular file on standard output is synced before the position is saved; what goes to a pipe is written before that, and
 // never synced. If it cannot be synced the subscription ends with exit code 1, and the position stays behind it.
@@ -112,6 +114,42 @@ func TestOutputIsDurableBeforeThePosition(t *testing.T) {
 			assert.Equal(t, n, out.lines())
 			assert.Equal(t, uint64(n)+1, position(t, out.state).Next)
 			assert.Equal(t, test.mode.IsRegular(), out.syncs > 0)
+		})
+	}
+}
+
+// A subscriber that was killed in the middle of a line, and is started again with >>, loses no tick to the half of that line.
+func TestAppendedTicksBeginOnALineOfTheirOwn(t *testing.T) {
+	pub := serve(t, publisher.Config{}, "127.0.0.1:0")
+	id, err := pub.Define(t.Context(), feed.Definition{Symbol: "A"})
+	require.NoError(t, err)
+	require.NoError(t, pub.Publish(t.Context(), []feed.Tick{feed.Quote{Bid: 1}.Tick(id, noon)}))
+	require.NoError(t, pub.End(t.Context()))
+	for _, test := range []struct{ name, before, want string }{
+		{"empty", "", ""},
+		{"whole", "{}\n", "{}\n"},
+		{"cut off", "{}\n{\"seq\":1,\"sy", "{}\n{\"seq\":1,\"sy\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := t.TempDir()
+			ticks, reports := filepath.Join(dir, "ticks"), filepath.Join(dir, "reports")
+			for _, path := range []string{ticks, reports} {
+				require.NoError(t, os.WriteFile(path, []byte(test.before), 0o600))
+			}
+			out, err := os.OpenFile(ticks, os.O_WRONLY|os.O_APPEND, 0)
+			require.NoError(t, err)
+			defer out.Close()
+			var stderr logtest.Buffer
+			require.Equal(t, exitDone, run([]string{"subscribe", pub.addr, "--from", "beginning", "--until-end", "--json", "--reports", reports}, nil, out, &stderr), stderr.String())
+			text, err := os.ReadFile(ticks)
+			require.NoError(t, err)
+			appended, ok := strings.CutPrefix(string(text), test.want)
+			require.True(t, ok, "%s", text)
+			assert.Equal(t, 2, strings.Count(appended, "\n"), "%s", text)
+			assert.True(t, strings.HasPrefix(appended, `{"session":`), "%s", text)
+			text, err = os.ReadFile(reports)
+			require.NoError(t, err)
+			assert.Equal(t, test.want, string(text))
 		})
 	}
 }

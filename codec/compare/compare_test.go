@@ -352,6 +352,16 @@ func TestLines(t *testing.T) {
 	}
 }
 
+// Lines that are cut off, as those that a client was writing when it was killed, are passed over and counted.
+func TestCutLinesArePassedOver(t *testing.T) {
+	one, two := fmt.Sprintf(trade, 1, "187.25"), fmt.Sprintf(trade, 2, "187.5")
+	r, err := compare.Compare(t.Context(), linesOf(one+two), linesOf(one+two[:70]+"\n"+two[:1]+"\n"+two+one[:40]+"\n"), compare.Config{})
+	require.NoError(t, err)
+	assert.Equal(t, "same 2", summary(r))
+	assert.Equal(t, 2, r.Parties[1].CutLines)
+	assert.True(t, r.Parties[1].Torn)
+}
+
 // A line that is not one of subscribe --json is an error that names it.
 func TestBadLines(t *testing.T) {
 	good := fmt.Sprintf(trade, 1, "187.25")

@@ -65,6 +65,8 @@ type Facts struct {
 	Firsts map[feed.SessionID]uint64
 	// Torn is true if the end of the party is incomplete.
 	Torn bool
+	// CutLines is how many lines before the last one are cut off, as after a kill, and are passed over.
+	CutLines int
 	// Ticks is how many ticks the party has, including repeated ones.
 	Ticks uint64
 

@@ -37,8 +37,8 @@ type LineError struct {
 func (e *LineError) Error() string { return fmt.Sprintf("line %d %s", e.Line, e.Reason) }
 
 // OfLines returns the party that printed lines, as CLIENT.md says; open opens them. The lines of a snapshot and of the state at
-// the end are passed over. A last line that is cut off is too, and makes the party Torn. An error is a *LineError, or that of
-// the lines.
+// the end are passed over. So are lines that are cut off, as the one that a client was writing when it was killed: a last one makes
+// the party Torn, and others are counted. An error is a *LineError, or that of the lines.
 func OfLines(open func() (Lines, error)) Party {
 	return Party{Open: func() (Stream, error) {
 		lines, err := open()
@@ -53,6 +53,7 @@ func OfLines(open func() (Lines, error)) Party {
 type printedStream struct {
 	lines Lines
 	line  int
+	cut   int // the last line that was cut off
 	facts Facts
 	open  bool // the last one of facts.runs has not ended
 	met   map[feed.SessionID]bool
@@ -77,6 +78,10 @@ func (s *printedStream) Facts() Facts { return s.facts }
 func (s *printedStream) Next() (*Entry, error) {
 	for {
 		line, err := s.lines.Next()
+		if errors.Is(err, io.EOF) && s.cut == s.line && s.cut > 0 {
+			s.facts.CutLines--
+			s.facts.Torn, s.cut = true, 0
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -98,6 +103,11 @@ func (s *printedStream) bad(format string, args ...any) error {
 // read returns the entry of a line, or nil if it has none.
 func (s *printedStream) read(line []byte) (*Entry, error) {
 	if !json.Valid(line) || line[0] != '{' {
+		if line[0] == '{' && cutOff(line) && s.line > 1 {
+			s.cut = s.line
+			s.facts.CutLines++
+			return nil, nil
+		}
 		if _, err := s.lines.Next(); errors.Is(err, io.EOF) && s.line > 1 {
 			s.facts.Torn = true
 			return nil, io.EOF
@@ -114,6 +124,12 @@ func (s *printedStream) read(line []byte) (*Entry, error) {
 		return nil, s.bad(`has neither "event" nor "session" and "seq": it is not of "subscribe --json"`)
 	}
 	return s.tick()
+}
+
+// cutOff reports whether line is the beginning of a JSON value.
+func cutOff(line []byte) bool {
+	d := json.NewDecoder(bytes.NewReader(line))
+	return errors.Is(d.Decode(new(json.RawMessage)), io.ErrUnexpectedEOF)
 }
 
 // numbers returns the numbers of an event.

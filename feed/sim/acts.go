@@ -512,7 +512,8 @@ func (m *Market) bust(out []feed.Tick, id uint32, at int64, r *script.Rule) int 
 		if l.signed {
 			by = a.move * 100 * l.own
 		}
-		c.Trade.Price = max(t.Price/in.tickSize+int64(math.Round(by)), in.lowest) * in.tickSize
+		corrected := min(float64(t.Price/in.tickSize)+math.Round(by), 2*in.highest())
+		c.Trade.Price = max(int64(corrected), in.lowest) * in.tickSize
 		out[n] = c.Tick(name, when, "")
 		n++
 	}

@@ -99,6 +99,9 @@ func (m *Market) retuneAll(e *effect) {
 	}
 }
 
+// maxFactors bounds the product of the factors of effects that overlap.
+const maxFactors = 1e8
+
 // retune applies the effects to an instrument.
 func (m *Market) retune(id uint32) {
 	o, in := &m.stage.overlays[id], &m.instruments[id]
@@ -120,6 +123,11 @@ func (m *Market) retune(id uint32) {
 		if e.locked {
 			in.special |= locked
 			o.crossed = max(o.crossed, e.crossed)
+		}
+	}
+	for _, factor := range []*float64{&vol, &spread, &o.depth, &o.activity} {
+		if *factor > 0 {
+			*factor = min(max(*factor, 1/maxFactors), maxFactors)
 		}
 	}
 	if o.depth != 1 {
@@ -176,6 +184,9 @@ func (m *Market) unusual(out []feed.Tick, id uint32, in *instrument, at int64) (
 	return 0, false
 }
 
+// maxSize bounds a size that effects have made larger.
+const maxSize = 1 << 60
+
 // adapt changes the ticks of an event for the effects on its instrument, and remembers its trades.
 func (m *Market) adapt(ticks []feed.Tick, id uint32, in *instrument) {
 	o := &m.stage.overlays[id]
@@ -184,7 +195,7 @@ func (m *Market) adapt(ticks []feed.Tick, id uint32, in *instrument) {
 		if in.special&scaled != 0 {
 			scale := func(v *int64) {
 				if *v > 0 {
-					*v = max(int64(float64(*v)*o.depth), 1)
+					*v = max(int64(min(float64(*v)*o.depth, maxSize)), 1)
 				}
 			}
 			switch t.Kind {

@@ -131,7 +131,7 @@ func (m *Market) quoteByHabit(out []feed.Tick, id uint32, in *instrument, h *hab
 	warm := float32(3.5 * (in.heat - 1) / (in.heat + 1))
 	z := float32(spreadMarket*m.climate.swing()) + float32(spreadHeat*warm) + float32(spreadOwn*h.wide) + float32(spreadEvent*normals[r>>42&1023])
 	width := float64(float64(h.spreads[normalEntry(z)]) * float64(in.spread/h.spread))
-	wide := max(int64(width+0.5), 1)
+	wide := max(int64(min(width, in.highest())+0.5), 1)
 	bid := max(int64(math.Floor(in.fair-float64(wide)/2+0.5)), in.lowest)
 	ask := bid + wide
 	if !in.quoted {

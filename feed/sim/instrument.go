@@ -2,6 +2,7 @@ package sim
 
 import (
 	"math"
+	"math/bits"
 
 	"tickfeed/feed"
 )
@@ -110,7 +111,7 @@ func newInstrument(l *listing) instrument {
 		tickSize: l.definition.TickSize, lot: int32(l.definition.Lot), lowest: 1, sizes: l.sizes,
 	}
 	if l.signed {
-		in.lowest = -1 << 60
+		in.lowest = -int64(in.highest())
 	}
 	if l.sizes == coins {
 		in.dust = 1<<17 - 1
@@ -130,7 +131,7 @@ func (in *instrument) startDay(l *listing, events, orders, part float64) {
 	if !l.signed {
 		most = min(most, in.fair*mostSpread)
 	}
-	in.spread = float32(max(l.spread, min(spreadPerTrade*perOrder, most)))
+	in.spread = float32(min(max(l.spread, min(spreadPerTrade*perOrder, most)), in.widest()))
 	in.push = float32(impact * spreadPerTrade * perOrder)
 	in.perEvent = float32(part / events)
 	in.setScale(l, 1)
@@ -178,14 +179,15 @@ func (in *instrument) scales() scaling {
 }
 
 func (in *instrument) setScales(s scaling) {
-	in.marketScale, in.ownScale, in.spread = float32(s.market), float32(s.own), float32(s.spread)
-	in.push, in.perEvent = float32(s.push), float32(s.perEvent)
+	most := in.highest()
+	in.marketScale, in.ownScale, in.spread = float32(min(s.market, most)), float32(min(s.own, most)), float32(min(s.spread, in.widest()))
+	in.push, in.perEvent = float32(min(s.push, most)), float32(s.perEvent)
 }
 
 // shift multiplies the price by 1 + by. Of an instrument whose price may be negative, 1 % is the volatility of a day.
 func (in *instrument) shift(l *listing, by float64) {
 	if l.signed {
-		in.fair += float64(by * 100 * l.own)
+		in.fair = in.bounded(in.fair + float64(by*100*l.own))
 		return
 	}
 	in.fair = in.bounded(in.fair * (1 + by))
@@ -195,7 +197,7 @@ func (in *instrument) shift(l *listing, by float64) {
 // listed, so that it stays plausible for any number of days. market and own are standard normal.
 func (in *instrument) overnight(l *listing, market, own float64) {
 	if l.signed {
-		in.fair += float64(0.5*l.own*own) - float64(0.05*(in.fair-l.price))
+		in.fair = in.bounded(in.fair + float64(0.5*l.own*own) - float64(0.05*(in.fair-l.price)))
 		return
 	}
 	back := float64(0.005 * (l.price - in.fair) / max(l.price, in.fair))
@@ -210,9 +212,23 @@ func (in *instrument) reopen(normal float64) {
 	in.heat = max(in.heat, 8)
 }
 
-// bounded returns fair, or the lowest price that leaves room for a quote.
+// bounded returns fair, or the lowest price that leaves room for a quote, or the highest.
 func (in *instrument) bounded(fair float64) float64 {
-	return max(fair, float64(in.lowest)+float64(in.spread))
+	return min(max(fair, float64(in.lowest)+float64(in.spread)), in.highest())
+}
+
+// highest returns the highest fair price, in ticks. Twice as much, the highest ask, is exact as a float64, and the levels
+// above it still fit 64 bits in units of the price.
+func (in *instrument) highest() float64 {
+	return float64(2 * maxTicksOf(in.tickSize))
+}
+
+// widest returns the widest usual spread, in ticks.
+func (in *instrument) widest() float64 { return in.highest() / 8 }
+
+// maxTicksOf returns the highest price at which an instrument of a tick size, at most maxStep, can be listed, in ticks.
+func maxTicksOf(tickSize int64) int64 {
+	return 1 << min(50, 56-bits.Len64(uint64(tickSize)))
 }
 
 // move updates the fair price for the time since the instrument's last event. pace is the variance that an event
@@ -235,13 +251,18 @@ func (in *instrument) move(ret, variance, pace, lag, normal float64) {
 func (in *instrument) target(wide float64) (bid, ask int64) {
 	half := float64(float64(in.spread) * wide * (0.25 + float64(0.25*float64(in.heat))))
 	bid = max(int64(math.Floor(in.fair-half+0.5)), in.lowest)
-	ask = max(int64(math.Floor(in.fair+half+0.5)), bid+1)
+	ask = max(int64(math.Floor(min(in.fair+half, 2*in.highest())+0.5)), bid+1)
 	return bid, ask
 }
 
-// edge returns how far the fair price is from the middle of the quote: -1 at the bid, +1 at the ask.
+// edge returns how far the fair price is from the middle of the quote: -1 at the bid, +1 at the ask. Where the bid has moved to
+// the ask, and the ask not yet, it is 0 or infinite.
 func (in *instrument) edge() float64 {
-	return (float64(2*in.fair) - float64(in.bid+in.ask)) / float64(in.ask-in.bid)
+	off := float64(2*in.fair) - float64(in.bid+in.ask)
+	if off == 0 {
+		return 0 // 0/0 is not a number
+	}
+	return off / float64(in.ask-in.bid)
 }
 
 // flow is how the sides of orders follow one another.

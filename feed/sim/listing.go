@@ -102,6 +102,10 @@ func (m *Market) split(out []feed.Tick, id uint32, at int64, r *script.Rule) int
 		return 0
 	}
 	k := float64(a.of) / float64(a.n)
+	if k*max(math.Abs(in.fair), math.Abs(l.price)) > in.highest() || l.signed && k*l.own > in.highest() {
+		m.remark(r, id, "it is not split: its price would be too high for 64 bits")
+		return 0
+	}
 	in.fair = in.bounded(in.fair * k)
 	l.price = max(math.Round(l.price*k), 2)
 	s := &o.scales

@@ -466,7 +466,6 @@ func (r *row) step(field, standard string) (v int64, exponent int8, err error) {
 // Bounds of the numbers in a universe file.
 const (
 	maxStep        = 1 << 31 // of the tick size and the lot, in units
-	maxTicks       = 1 << 50 // of a price
 	maxSpread      = 1e9     // ticks
 	maxVolatility  = 1.0     // of the price in a day
 	maxTickMoves   = 1e9     // ticks in a day
@@ -563,11 +562,12 @@ func (r *row) price(l *listing) (float64, error) {
 		return 0, r.wrong("price", "want a decimal number such as 271.00, got %q", text)
 	}
 	v /= d.TickSize
+	most := maxTicksOf(d.TickSize)
 	switch {
 	case v < 2 && !l.signed:
 		return 0, r.wrong("price", "want at least two ticks, %s, got %s", fixedDecimal(2*d.TickSize, d.PriceExponent), text)
-	case v > maxTicks || v < -maxTicks:
-		return 0, r.wrong("price", "want at most %d ticks of %s, got %s", int64(maxTicks), fixedDecimal(d.TickSize, d.PriceExponent), text)
+	case v > most || v < -most:
+		return 0, r.wrong("price", "want at most %d ticks of %s, got %s", most, fixedDecimal(d.TickSize, d.PriceExponent), text)
 	}
 	return float64(v), nil
 }
