@@ -262,7 +262,7 @@ func (s *service) allHave(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-	if err := s.pub.Drained(ctx); err != nil {
+	if err := s.pub.WaitConfirmed(ctx); err != nil {
 		return err
 	}
 	st := s.pub.Stats()
