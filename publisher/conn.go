@@ -241,10 +241,10 @@ func (c *conn) goodbye(reason error) *codec.Goodbye {
 	switch {
 	case errors.Is(reason, errShutdown) && errors.Is(c.stopCause(), ErrMoved):
 		return &codec.Goodbye{Code: codec.CodeShutdown, Text: ErrMoved.Error(), Retry: true}
-	case errors.Is(reason, errShutdown) && errors.Is(c.stopCause(), errDismissed):
+	case errors.Is(reason, errShutdown) && errors.Is(c.stopCause(), errDrained):
 		return &codec.Goodbye{
 			Code: codec.CodeShutdown, Text: restartText, Retry: true,
-			RetryAfter: c.p.serving.roster.dismissed.Load().retryAfter(c.p.chance(c.client.number)),
+			RetryAfter: c.p.serving.roster.draining.Load().retryAfter(c.p.chance(c.client.number)),
 		}
 	case errors.Is(reason, errKicked):
 		return &codec.Goodbye{Code: codec.CodeShutdown, Text: errKicked.Error(), Retry: true, RetryAfter: kickedWait}

@@ -69,9 +69,9 @@ func TestRoundTripDoesNotGrowWithTheConnection(t *testing.T) {
 	})
 }
 
-// Drained waits for a subscriber whose connection was lost before it had everything, for as long as the subscriber
+// WaitConfirmed waits for a subscriber whose connection was lost before it had everything, for as long as the subscriber
 // may take to notice. It does not wait for one that said goodbye.
-func TestDrainedWaitsForWhoWasCutOff(t *testing.T) {
+func TestWaitConfirmedWaitsForOneThatWasCutOff(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		then   func(w *world, c *client)
@@ -96,13 +96,13 @@ func TestDrainedWaitsForWhoWasCutOff(t *testing.T) {
 				require.NoError(t, w.pub.End(t.Context()))
 				c.until(104)
 				began := time.Now()
-				drained := make(chan time.Duration)
+				waited := make(chan time.Duration)
 				go func() {
-					assert.NoError(t, w.pub.Drained(t.Context()))
-					drained <- time.Since(began)
+					assert.NoError(t, w.pub.WaitConfirmed(t.Context()))
+					waited <- time.Since(began)
 				}()
 				test.then(w, c)
-				assert.Equal(t, test.waited, <-drained)
+				assert.Equal(t, test.waited, <-waited)
 			})
 		})
 	}
@@ -120,16 +120,16 @@ func TestEndAndGoodbye(t *testing.T) {
 		for len(c.events) == 0 {
 			require.NoError(t, c.step())
 		}
-		drained := make(chan error)
-		go func() { drained <- w.pub.Drained(t.Context()) }()
+		confirmed := make(chan error)
+		go func() { confirmed <- w.pub.WaitConfirmed(t.Context()) }()
 		synctest.Wait()
 		select {
-		case <-drained:
-			t.Error("drained before the client has confirmed")
+		case <-confirmed:
+			t.Error("WaitConfirmed returned before the client has confirmed")
 		default:
 		}
 		c.send(&codec.Pulse{Next: 104})
-		require.NoError(t, <-drained)
+		require.NoError(t, <-confirmed)
 		w.cancel()
 		for c.step() == nil {
 		}

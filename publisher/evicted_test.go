@@ -29,7 +29,7 @@ func (c *pausedConn) SetDeadline(t time.Time) error {
 }
 
 // A connection that is closed to make room for another one does not log in, even if its hello was read before. Otherwise it
-// would count as a subscriber whose connection was lost, for which Drained and a replay wait.
+// would count as a subscriber whose connection was lost, for which WaitConfirmed and a replay wait.
 func TestAnEvictedConnectionDoesNotLogIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, err := New(Config{Memory: MinMemory, Seed: 1, maxHandshakes: 1})

@@ -21,8 +21,8 @@ type roster struct {
 	most   int           // connections at most
 	pulses chan struct{} // 1 slot: a client has confirmed a position, or has left
 
-	dismissed atomic.Pointer[dismissal] // set by Dismiss, under mu; nil before
-	skips     atomic.Uint64             // see Summary.Skipped
+	draining atomic.Pointer[draining] // set by Drain, under mu; nil before
+	skips    atomic.Uint64            // see Summary.Skipped
 
 	mu     sync.Mutex
 	conns  map[*conn]struct{}
@@ -57,12 +57,12 @@ func (r *roster) init(most int) {
 	r.counts.left, r.counts.refused = make(map[Reason]uint64), make(map[codec.Code]uint64)
 }
 
-// add adds c, if nobody is being dismissed and there is room; otherwise it returns the refusal of c. It returns
+// add adds c, if the publisher is not being drained and there is room; otherwise it returns the refusal of c. It returns
 // errEvicted if leaveLobby returns false.
 func (r *roster) add(c *conn, leaveLobby func() bool) (*codec.Refusal, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if d := r.dismissed.Load(); d != nil {
+	if d := r.draining.Load(); d != nil {
 		return d.refusal(c.p.chance(c.client.number)), nil
 	}
 	if refusal := r.roomForLocked(c); refusal != nil {
@@ -143,14 +143,14 @@ func (l *losses) forget(back ConnStats) {
 	}
 }
 
-// dismiss makes d the dismissal of the clients, and returns the connections to be ended, oldest first.
-func (r *roster) dismiss(d *dismissal) ([]*conn, error) {
+// drain lets no client in from now on, refusing each as d says, and returns the connections to be ended, oldest first.
+func (r *roster) drain(d *draining) ([]*conn, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.dismissed.Load() != nil {
-		return nil, ErrDismissing
+	if r.draining.Load() != nil {
+		return nil, ErrDraining
 	}
-	r.dismissed.Store(d)
+	r.draining.Store(d)
 	return r.allLocked(), nil
 }
 
@@ -214,7 +214,7 @@ func (r *roster) stats() (conns, absent []ConnStats) {
 // summarize adds what the roster knows to sum, in which Committed is set.
 func (r *roster) summarize(sum *Summary, late delays) {
 	sum.Slowest.Passed = sum.Committed
-	sum.Dismissing, sum.Skipped = r.dismissed.Load() != nil, r.skips.Load()
+	sum.Draining, sum.Skipped = r.draining.Load() != nil, r.skips.Load()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := &r.counts
@@ -235,7 +235,7 @@ func (r *roster) summarize(sum *Summary, late delays) {
 	}
 }
 
-// pulse wakes Drained.
+// pulse wakes WaitConfirmed.
 func (r *roster) pulse() {
 	select {
 	case r.pulses <- struct{}{}:
@@ -243,11 +243,11 @@ func (r *roster) pulse() {
 	}
 }
 
-// Drained waits, after End, until every connected subscriber has confirmed that it has everything. That includes
+// WaitConfirmed waits, after End, until every connected subscriber has confirmed that it has everything. That includes
 // subscribers that connect meanwhile; a subscriber whose connection was lost before it had everything is given three
-// heartbeat intervals to reconnect. Drained returns ctx.Err() if ctx ends first, or ErrClosed. Only one goroutine may
+// heartbeat intervals to reconnect. WaitConfirmed returns ctx.Err() if ctx ends first, or ErrClosed. Only one goroutine may
 // call it at a time.
-func (p *Publisher) Drained(ctx context.Context) error {
+func (p *Publisher) WaitConfirmed(ctx context.Context) error {
 	r := &p.serving.roster
 	for {
 		final := p.serving.final.Load()

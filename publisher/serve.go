@@ -42,9 +42,9 @@ type server struct {
 const (
 	refusalWait  = 250 * time.Millisecond // time for the client to read a refusal or goodbye before the connection is closed
 	acceptPause  = 50 * time.Millisecond  // pause after accept failed for a passing reason
-	drainTime    = time.Second            // time to send the remaining data at shutdown
+	stopTime     = time.Second            // time to send the remaining data at shutdown
 	maxSubscribe = 16                     // filter changes that a client may have queued
-	maxDrain     = 64 << 10               // bytes read from a peer whose connection has ended
+	maxDiscard   = 64 << 10               // bytes read from a peer whose connection has ended
 	sendBuffer   = 72 << 10               // send buffer of a connection in the kernel; Linux holds twice as much, plus a segment of 64 KiB
 	workShare    = 2                      // one in this many processors works for clients that join or change filters, so that publishing continues
 	maxTurn      = 128 << 10              // bytes sent to a connection before the next connection is served
@@ -246,11 +246,11 @@ func (p *Publisher) farewell(nc net.Conn, m codec.Message) {
 	}
 }
 
-// discardInput reads and discards data from the peer until it closes, the deadline passes, or maxDrain bytes were read.
+// discardInput reads and discards data from the peer until it closes, the deadline passes, or maxDiscard bytes were read.
 // Closing a socket with unread bytes would discard data that the peer has not read yet.
 func discardInput(nc net.Conn) {
 	var b [512]byte
-	for left := maxDrain; left > 0; {
+	for left := maxDiscard; left > 0; {
 		n, err := nc.Read(b[:])
 		if err != nil {
 			return

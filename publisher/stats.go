@@ -36,7 +36,7 @@ type Summary struct {
 	Disk        string        // why the journal cannot be written, or is not synced in time; empty if all is well
 	Ended       bool
 	Waits       bool   // publishing waits for subscribers: see Config.WaitFor
-	Dismissing  bool   // Dismiss was called: no client is admitted any more
+	Draining    bool   // Drain was called: no client is admitted any more
 	Subscribers int    // connected and logged in
 	Handshakes  int    // connections that have not logged in
 	Joined      uint64 // subscribers that have logged in since the publisher began

@@ -62,7 +62,7 @@ func (c *conn) send() error {
 			return err
 		}
 		if c.stopCause() != nil {
-			if !more || c.drainTimeOver() {
+			if !more || c.stopTimeOver() {
 				return errShutdown
 			}
 		}
@@ -79,15 +79,15 @@ func (c *conn) send() error {
 	return nil
 }
 
-// drainTimeOver reports whether the time to send the remaining data at shutdown is over.
-func (c *conn) drainTimeOver() bool {
+// stopTimeOver reports whether the time to send the remaining data at shutdown is over.
+func (c *conn) stopTimeOver() bool {
 	if c.stopCause() == nil {
 		return false
 	}
 	if c.stopSeen == 0 {
 		c.stopSeen = c.now()
 	}
-	return c.now()-c.stopSeen > drainTime
+	return c.now()-c.stopSeen > stopTime
 }
 
 // nextRequest returns the next filter change that is due, or nil.
@@ -215,14 +215,14 @@ func (c *conn) copyRest(ch *chunk, n int) []byte {
 // writeAll writes all of b, and waits for the client as long as it gives signs of life and check returns nil; check may be
 // nil.
 func (c *conn) writeAll(b []byte, check func() error) error {
-	c.drainTimeOver() // the time at shutdown counts from here
-	return c.out.wait(b, min(c.alive.Interval, drainTime), func() error {
+	c.stopTimeOver() // the time at shutdown counts from here
+	return c.out.wait(b, min(c.alive.Interval, stopTime), func() error {
 		switch {
 		case c.silent():
 			return errSilent
 		case c.out.isCrowded():
 			return errCrowded
-		case c.drainTimeOver():
+		case c.stopTimeOver():
 			return errShutdown
 		}
 		if check != nil {

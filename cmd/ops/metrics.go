@@ -17,8 +17,8 @@ import (
 //  2. It becomes a metric in publisher.go: a desc beside the others, and a line of Publisher.Metrics, or of Publisher.Details
 //     if each connection has one. Label values must be bounded in number: a metric with a label for each value of a type, such
 //     as publisher.Reason, also needs the list of these values, beside the descs.
-//  3. "tickfeed top" shows what /overview sends: overview.go has a field for it, and package main of tickfeed reads that in
-//     top_frame.go.
+//  3. "tickfeed top" shows what /overview sends: overview.go has a field for it, and package main of tickfeed draws that in
+//     top_draw.go.
 //
 // Subscriptions and recordings have their metrics in subscriber.go, a replay in replay.go, and the rules of a lab in lab.go. A
 // command adds a new collector to Metrics or Details of its Site.

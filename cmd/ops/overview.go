@@ -87,7 +87,7 @@ func (p *Publisher) Overview() (o Overview, ok bool) {
 	s := pub.Stats()
 	o = Overview{
 		Now: time.Now(), Source: Clean(p.Source), Started: p.began, Session: s.Session, Head: s.Head, Tail: s.Tail, Committed: s.Committed,
-		LastPublish: s.LastPublish, Ended: s.Ended, Draining: s.Dismissing, Disk: Clean(s.Disk), Journal: s.Journal, Memory: memory(), Kept: p.kept(&s.Summary),
+		LastPublish: s.LastPublish, Ended: s.Ended, Draining: s.Draining, Disk: Clean(s.Disk), Journal: s.Journal, Memory: memory(), Kept: p.kept(&s.Summary),
 		Subscribers: s.Subscribers, Handshakes: s.Handshakes, Joined: s.Joined, Returned: s.Returned, Missing: s.Missing,
 		Left: map[string]uint64{}, Refused: map[string]uint64{}, Skipped: s.Skipped, Sent: s.Sent, Absent: []Absence{},
 	}

@@ -71,8 +71,8 @@ func (p *Publisher) Ready() []Check {
 		stored = Check{checkJournal, false, err.Error()}
 	}
 	checks := []Check{stored, p.moves(pub, &s)}
-	if s.Dismissing {
-		checks = append(checks, Check{checkAdmits, false, "the subscribers are being dismissed, and the process then ends"})
+	if s.Draining {
+		checks = append(checks, Check{checkAdmits, false, "the publisher is being drained, and the process then ends"})
 	}
 	return checks
 }

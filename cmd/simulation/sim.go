@@ -320,10 +320,10 @@ func (w *world) finish() {
 		}
 		time.Sleep(50*time.Millisecond + 7)
 	}
-	drained, cancel := context.WithTimeout(n.ctx, time.Minute)
+	patient, cancel := context.WithTimeout(n.ctx, time.Minute)
 	defer cancel()
-	if err := n.pub.Drained(drained); err != nil && w.failure() == nil && !w.damage {
-		w.fail(fmt.Errorf("all have everything, but Drained: %w", err))
+	if err := n.pub.WaitConfirmed(patient); err != nil && w.failure() == nil && !w.damage {
+		w.fail(fmt.Errorf("all have everything, but waiting for their confirmation failed: %w", err))
 	}
 }
 

@@ -85,8 +85,8 @@ var controlVerbs = []controlVerb{
 		return nil, nil
 	}},
 	{name: "drain", of: "publish", does: "end the process without a storm: no client is admitted any more, each subscriber is asked to leave and to come back to the next process, evenly spread over --over; returns when the process has ended, with exit code 1 if it hangs instead", path: "drain", ends: true, body: func(o *controlOptions, _ string) (any, error) {
-		if o.over < 0 || o.over > publisher.MaxDismissal {
-			return nil, usage("--over must be from 0 to %v, got %v", publisher.MaxDismissal, o.over)
+		if o.over < 0 || o.over > publisher.MaxDrain {
+			return nil, usage("--over must be from 0 to %v, got %v", publisher.MaxDrain, o.over)
 		}
 		return &drainRequest{o.over.String()}, nil
 	}},

@@ -43,12 +43,12 @@ func (s *service) drainRoute() ops.Route {
 		}
 		over := defaultDrain
 		if q.Over != "" {
-			if over, err = time.ParseDuration(q.Over); err != nil || over < 0 || over > publisher.MaxDismissal {
-				return nil, ops.BadRequest("over: want a duration from 0s to %v, such as 10s, got %q", publisher.MaxDismissal, q.Over)
+			if over, err = time.ParseDuration(q.Over); err != nil || over < 0 || over > publisher.MaxDrain {
+				return nil, ops.BadRequest("over: want a duration from 0s to %v, such as 10s, got %q", publisher.MaxDrain, q.Over)
 			}
 		}
 		d := drainage{over: over, subscribers: s.pub.Summary().Subscribers}
-		if d.run, err = s.pub.Dismiss(over); errors.Is(err, publisher.ErrDismissing) {
+		if d.run, err = s.pub.Drain(over); errors.Is(err, publisher.ErrDraining) {
 			return nil, &ops.Error{Status: http.StatusConflict, Err: errors.New("this publisher is being drained already; SIGTERM ends it at once")}
 		} else if err != nil {
 			return nil, err
@@ -62,10 +62,10 @@ func (s *service) drainRoute() ops.Route {
 type drainage struct {
 	over        time.Duration
 	subscribers int
-	run         func(context.Context) error // see publisher.Publisher.Dismiss
+	run         func(context.Context) error // see publisher.Publisher.Drain
 }
 
-// drain waits for an order to drain, dismisses the subscribers, and returns errOver. Publishing continues meanwhile.
+// drain waits for an order to drain, drains the publisher, and returns errOver. Publishing continues meanwhile.
 func (s *service) drain(ctx context.Context) error {
 	var d drainage
 	select {

@@ -40,7 +40,7 @@ func TestDrainAndRestart(t *testing.T) {
 	answer, err := ops.Ask(t.Context(), web, "/readyz", nil, "text/plain", patience)
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusServiceUnavailable, answer.Status)
-	assert.Contains(t, string(answer.Body), "admits: FAILED, the subscribers are being dismissed")
+	assert.Contains(t, string(answer.Body), "admits: FAILED, the publisher is being drained")
 	again := startCommand(t, dir, "control", "drain", "--addr", web)
 	assert.Equal(t, exitFailure, again.exit(t))
 	assert.Contains(t, again.err.String(), "is being drained already; SIGTERM ends it at once")
@@ -91,11 +91,11 @@ func FuzzDrain(f *testing.F) {
 		s := service{pub: pub, drains: make(chan drainage, 1), reload: &reloader{}}
 		answer, err := s.drainRoute().Do(t.Context(), body)
 		require.Equal(t, err == nil, len(s.drains) == 1, "%q: %v", body, err)
-		require.Equal(t, err == nil, pub.Summary().Dismissing, "%q: %v", body, err)
+		require.Equal(t, err == nil, pub.Summary().Draining, "%q: %v", body, err)
 		if err == nil {
 			d := <-s.drains
 			require.Equal(t, drainAnswer{0, d.over}, answer, "%q", body)
-			require.True(t, d.over >= 0 && d.over <= publisher.MaxDismissal, "%q: %v", body, d.over)
+			require.True(t, d.over >= 0 && d.over <= publisher.MaxDrain, "%q: %v", body, d.over)
 			_, err = s.drainRoute().Do(t.Context(), body)
 			require.Error(t, err, "%q was accepted twice", body)
 		}

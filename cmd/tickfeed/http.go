@@ -193,7 +193,7 @@ func newPublisherStatus(pub *publisher.Publisher, source string, started time.Ti
 	return publisherStatus{
 		Source: source, Started: started, Session: s.Session, Head: s.Head, Tail: s.Tail, Ended: s.Ended, LastEvent: s.LastEvent,
 		LastPublish: s.LastPublish, Subscribers: s.Subscribers, Missing: s.Missing, LagTicks: s.Committed - s.Slowest.Passed,
-		LagTime: pub.Lag(s.Slowest), Journal: s.Journal, Disk: s.Disk, Draining: s.Dismissing,
+		LagTime: pub.Lag(s.Slowest), Journal: s.Journal, Disk: s.Disk, Draining: s.Draining,
 	}
 }
 

@@ -156,7 +156,11 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	if !filter.All() {
 		ticks = files.Select(src, filter.match)
 	}
-	err = i.run(cmd.Context(), p, ticks)
+	return p.closeImport(o, i, out, filter, i.run(cmd.Context(), p, ticks))
+}
+
+// closeImport ends an import whose run ended with err: it commits out and prints the summary, or says that nothing was written.
+func (p *program) closeImport(o *importCommandOptions, i *importing, out recordingOutput, filter *fileFilter, err error) error {
 	summary := i.summary(o.output)
 	switch {
 	case errors.Is(err, errInterrupted):

@@ -101,6 +101,13 @@ Type=notify and WatchdogSec are supported.`,
   producer | tickfeed publish - --listen unix:/run/tickfeed.sock`,
 		RunE: func(cmd *cobra.Command, args []string) error { return p.publish(cmd, &o, args) },
 	}
+	cmd.SetFlagErrorFunc(p.misreadFlags)
+	o.define(cmd)
+	return cmd
+}
+
+// define adds the flags of publish.
+func (o *publishOptions) define(cmd *cobra.Command) {
 	group(cmd, groupMarket, func(f *pflag.FlagSet) { o.marketOptions.define(f, 0) })
 	group(cmd, groupMarket, func(f *pflag.FlagSet) {
 		f.BoolVar(&o.commands, "commands", false, "read lines such as halt TSLA for 10m from standard input while the market runs, also if it is not a terminal")
@@ -132,12 +139,10 @@ Type=notify and WatchdogSec are supported.`,
 	})
 	needPartners(cmd, "retain,append", "journal")
 	needPartners(cmd, "stale-after", "http")
-	cmd.SetFlagErrorFunc(p.misreadFlags)
 	cmd.Flags().BoolVar(&o.checking, "check", false, "only check the configuration, and print what would be done, or all that is wrong: nothing is published or written, and ports are only opened and closed; exit code 2 if a start would fail")
 	// For a parent process: read orders from standard input (see obey).
 	cmd.Flags().BoolVar(&o.stdinOrders, "stdin-orders", false, "")
 	_ = cmd.Flags().MarkHidden("stdin-orders")
-	return cmd
 }
 
 // groupFiles is the heading of the flags that apply to files only.
@@ -236,21 +241,7 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 		log: log, files: append(o.tls.reloadables(), who.reloadables()...), warnings: func() []string { return o.warnings(who) },
 	}}
 	input.happens = p.reporter(log, input.director)
-	err = s.run(ctx)
-	bound := closeTime
-	if errors.Is(err, errHangs) {
-		bound = lastFlush // run has already waited
-	}
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), bound)
-	defer cancel()
-	if closeErr := pub.Close(closing); err == nil || pub.Failed() == nil { // otherwise err already reports the failure
-		err = errors.Join(err, journalError(o.journal, closeErr))
-	}
-	ticks, head := s.ticks.Load(), pub.Stats().Head
-	if errors.Is(err, errHangs) { // the source has not returned its count
-		ticks = head - pub.Lineage().Current().First
-	}
-	s.say("stopped", fmt.Sprintf("stopped: %s published, next seq %d", nouns.Count(ticks, "tick"), head), "ticks", ticks, "head", head)
+	err = s.close(ctx, s.run(ctx))
 	if err == nil && ctx.Err() != nil && !o.stdinOrders {
 		return p.stopped()
 	}

@@ -98,6 +98,25 @@ func (s *service) run(ctx context.Context) error {
 	return err
 }
 
+// close closes the publisher and says what was published. It returns err, the error of run, joined with its own.
+func (s *service) close(ctx context.Context, err error) error {
+	bound := closeTime
+	if errors.Is(err, errHangs) {
+		bound = lastFlush // run has already waited
+	}
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), bound)
+	defer cancel()
+	if closeErr := s.pub.Close(closing); err == nil || s.pub.Failed() == nil { // otherwise err already reports the failure
+		err = errors.Join(err, journalError(s.o.journal, closeErr))
+	}
+	ticks, head := s.ticks.Load(), s.pub.Stats().Head
+	if errors.Is(err, errHangs) { // the source has not returned its count
+		ticks = head - s.pub.Lineage().Current().First
+	}
+	s.say("stopped", fmt.Sprintf("stopped: %s published, next seq %d", nouns.Count(ticks, "tick"), head), "ticks", ticks, "head", head)
+	return err
+}
+
 // warnings returns what is doubtful about the files that decide who may connect, although they can be used, and about the way of
 // the tokens.
 func (o *publishOptions) warnings(who admission) []string {
@@ -262,7 +281,7 @@ func (s *service) allHave(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-	if err := s.pub.Drained(ctx); err != nil {
+	if err := s.pub.WaitConfirmed(ctx); err != nil {
 		return err
 	}
 	st := s.pub.Stats()

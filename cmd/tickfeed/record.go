@@ -183,7 +183,11 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 	defer p.owe(func() string { return "the end of -o " + o.output + ", which can be read up to its last whole packet" })()
 	err = s.Run(running, keep.handle)
 	done()
-	err = p.ended(ctx, err)
+	return p.closeRecording(keep, s, p.ended(ctx, err))
+}
+
+// closeRecording closes the recording of s, which ended with err, and prints its account.
+func (p *program) closeRecording(keep *recorder, s *subscriber.Subscriber, err error) error {
 	ledger := s.Ledger()
 	if err == nil {
 		err = lostError(ledger.Totals())

@@ -348,7 +348,7 @@ func (s *replaying) endAfterAll(ctx context.Context) error {
 	if err := s.await(ctx, func() bool { return s.stage.Joined() >= want }); err != nil {
 		return err
 	}
-	if err := s.stage.Drained(ctx); err != nil {
+	if err := s.stage.WaitConfirmed(ctx); err != nil {
 		return err
 	}
 	warnOfAbsent(s.log, s.stage.Publisher().Stats())

@@ -123,6 +123,13 @@ as --count does.`,
   (sleep 60; echo 'symbols MSFT') | tickfeed subscribe --symbols AAPL --commands`,
 		RunE: func(cmd *cobra.Command, args []string) error { return p.subscribe(cmd.Context(), &o, args) },
 	}
+	o.define(cmd)
+	o.connectionFlags(cmd)
+	return cmd
+}
+
+// define adds the flags that only subscribe has.
+func (o *subscribeOptions) define(cmd *cobra.Command) {
 	group(cmd, "What to receive", func(f *pflag.FlagSet) {
 		f.StringSliceVar(&o.symbols, "symbols", nil, "only instruments that match `PATTERNS`: SYMBOL or SYMBOL@VENUE with wildcards * and ?, separated by commas")
 		f.StringVar(&o.from, "from", "snapshot", "where to `START`: snapshot, live, beginning, seq:N, or time:T, the first packet published at T or later, with T in RFC 3339 or ns since the Unix epoch")
@@ -154,10 +161,8 @@ as --count does.`,
 		f.StringVar(&o.hdr, "hdr", "", "write the latencies from publish time to `FILE` at the end, as a percentile distribution in microseconds for the HdrHistogram plotter (.hgrm); - is standard output")
 		f.StringVar(&o.hdrEvent, "hdr-event", "", "write the latencies from event time to `FILE`, as --hdr does")
 	})
-	o.connectionFlags(cmd)
 	needPartners(cmd, "raw,events,final-state", "json")
 	needPartners(cmd, "hdr,hdr-event,connections", "stats|latency")
-	return cmd
 }
 
 // connectionFlags adds the connection flags, which record has too.
@@ -352,7 +357,11 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	if o.measures() {
 		return p.measure(ctx, o, subs, r, times, steer)
 	}
-	s := subs[0]
+	return p.receive(ctx, o, subs[0], r, times, steer)
+}
+
+// receive runs s and prints its ticks, as r says, until either ends.
+func (p *program) receive(ctx context.Context, o *subscribeOptions, s *subscriber.Subscriber, r receiver, times textfile.Times, steer func() (stop func())) error {
 	format := textfile.JSONFormat{Times: times, Raw: o.raw}
 	switch {
 	case o.quiet && !o.events:
@@ -373,7 +382,7 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	r.stop = stop
 	defer p.owe(func() string { return o.unsaved(s.Position().Next) })()
 	stopSteering := steer()
-	err = s.Run(running, r.handle)
+	err := s.Run(running, r.handle)
 	stopSteering()
 	ledger := s.Ledger()
 	return p.finish(ctx, err, ledger.Totals(), r.account(ledger, s.Position().Next), func() error {

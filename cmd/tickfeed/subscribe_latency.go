@@ -128,7 +128,7 @@ const (
 	timedLive                   // they have a latency
 )
 
-// A meter is a tally that several lines add to and that is drained every second. Its lock is taken once per batch, not
+// A meter is a tally that several lines add to and that is emptied every second. Its lock is taken once per batch, not
 // per tick. There is one meter per processor, not per line, because each takes a megabyte.
 type meter struct {
 	mu    sync.Mutex

@@ -97,7 +97,7 @@ func TestLostAgainAndAgain(t *testing.T) {
 func TestConfirmsTooLittle(t *testing.T) {
 	s, h := loop(t, 1000, func(s *replay.Stage) {
 		s.SetPatience(time.Minute, time.Minute)
-		s.SetLongestDrain(time.Second)
+		s.SetLongestWait(time.Second)
 	})
 	first, next := s.stage.Publisher().Lineage().Current().ID, uint64(1)
 	s.until("it never goes on", func(st replay.Status) bool {

@@ -30,8 +30,8 @@ type Output interface {
 	Skip(ctx context.Context, n uint64, why recording.SkipKind, state *feed.State) error
 	// State returns a copy of the state of the session so far, and the next number.
 	State() (*feed.State, uint64)
-	// Drain waits, for a bounded time, until all subscribers have received what was published in this session.
-	Drain(ctx context.Context) error
+	// WaitForSubscribers waits, for a bounded time, until all have received what was published in this session.
+	WaitForSubscribers(ctx context.Context) error
 	// End ends the session: no tick will follow in it.
 	End(ctx context.Context) error
 }
@@ -158,7 +158,7 @@ type Player struct {
 	until   Target // end of the replay
 	ending  bool   // until is set
 	span    *extent
-	cut     func() // ends the wait in drain before a seek; nil outside of drain
+	cut     func() // ends waitForSubscribers before a seek; nil outside of it
 	broken  error  // makes Run return
 
 	shown shown
@@ -351,7 +351,7 @@ func (p *Player) play(ctx context.Context, now time.Time) (time.Time, error) {
 	switch u := &p.head.unit; {
 	case u.kind == unitLine:
 		p.head.full = false
-		if over, err := p.drain(ctx); !over {
+		if over, err := p.waitForSubscribers(ctx); !over {
 			return time.Time{}, err
 		}
 		return time.Time{}, p.begin(ctx, u.first, u.state, u.due)
@@ -586,19 +586,19 @@ func (p *Player) end(ctx context.Context) error {
 		p.over = true
 		return p.out.End(ctx)
 	}
-	if over, err := p.drain(ctx); !over {
+	if over, err := p.waitForSubscribers(ctx); !over {
 		return err
 	}
 	return p.round(ctx)
 }
 
-// drain waits as Output.Drain does, and runs commands meanwhile. It returns true when the wait has ended, and false
+// waitForSubscribers waits as Output.WaitForSubscribers does, and runs commands meanwhile. It returns true when the wait has ended, and false
 // if it failed, or if a command moved the replay to another place, which makes waiting pointless.
-func (p *Player) drain(ctx context.Context) (over bool, err error) {
+func (p *Player) waitForSubscribers(ctx context.Context) (over bool, err error) {
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- p.out.Drain(waiting) }()
+	go func() { done <- p.out.WaitForSubscribers(waiting) }()
 	moved := false
 	p.cut = func() {
 		cancel()

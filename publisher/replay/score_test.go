@@ -185,7 +185,7 @@ func (s *score) State() (*feed.State, uint64) {
 	return s.now().state.Clone(), s.now().next
 }
 
-func (s *score) Drain(context.Context) error { return nil }
+func (s *score) WaitForSubscribers(context.Context) error { return nil }
 
 func (s *score) End(context.Context) error {
 	s.mu.Lock()

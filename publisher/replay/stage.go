@@ -30,7 +30,7 @@ import (
 // lacks are reported as not asked for, withheld or gone, as they were recorded. A seek or a loop continues in a sibling
 // session behind the same listeners: subscribers are sent a goodbye, reconnect by themselves, and are sent the state at
 // the new place. A loop, and the next session of a recording, begin only once all subscribers have received the previous
-// session, or have failed to receive it within bounds (followTime, stallTime, leastRate, longestDrain). A seek does not
+// session, or have failed to receive it within bounds (followTime, stallTime, leastRate, longestWait). A seek does not
 // wait, and ends such a wait. The replay waits up to 5 minutes for a subscriber that takes at least 1,000 numbers a
 // second. A subscriber that is left behind loses the ticks that it did not receive, and its account says so. Recordings
 // that are played together are merged by time into a new session with its own numbers.
@@ -41,7 +41,7 @@ type Stage struct {
 	doors   []*door
 	follow  time.Duration // followTime, except in a test
 	stall   time.Duration // stallTime, except in a test
-	longest time.Duration // longestDrain, except in a test
+	longest time.Duration // longestWait, except in a test
 	retired sync.WaitGroup
 	slots   chan struct{} // held by each publisher that is still serving its last subscribers
 
@@ -70,7 +70,7 @@ const (
 	sideBySide = 2
 )
 
-// stagePoll is how often Drain checks for progress. stageRetry is how often Begin retries on a full disk or without
+// stagePoll is how often a wait for subscribers checks for progress. stageRetry is how often Begin retries on a full disk or without
 // file descriptors.
 const (
 	stagePoll  = 5 * time.Millisecond
@@ -80,16 +80,16 @@ const (
 // Bounds on what a stage waits for. At each of them it continues without the subscriber.
 const (
 	// followTime is how long a subscriber may take to reconnect after it was sent on from a session or lost its
-	// connection. It is also the total time that one Drain waits for absent subscribers only, however many
-	// connections are lost meanwhile.
+	// connection. It is also the total time of one WaitForSubscribers for absent subscribers only, however
+	// many connections are lost meanwhile.
 	followTime = 10 * time.Second
 	// stallTime is how long a connected subscriber may take to confirm further numbers.
 	stallTime = 10 * time.Second
-	// leastRate is how many numbers per second a subscriber must be able to take. One Drain waits at most for
-	// stallTime plus the time that the numbers of the session take at leastRate, and never longer than longestDrain.
-	leastRate    = 1000
-	longestDrain = 5 * time.Minute
-	// noticeTime is how long a Drain waits before it logs which subscribers it waits for.
+	// leastRate is how many numbers per second a subscriber must be able to take. WaitForSubscribers waits at
+	// most for stallTime plus the time that the numbers of the session take at leastRate, and never longer than longestWait.
+	leastRate   = 1000
+	longestWait = 5 * time.Minute
+	// noticeTime is how long WaitForSubscribers waits before it logs for which.
 	noticeTime = time.Second
 )
 
@@ -100,7 +100,7 @@ const (
 func NewStage(cfg publisher.Config, origin feed.SessionID, dir string, listeners []net.Listener) (*Stage, error) {
 	cfg.Mode = codec.ModeReplay
 	cfg.FS, cfg.Sync = scratch{}, journal.SyncNone
-	s := &Stage{cfg: cfg, origin: origin, follow: followTime, stall: stallTime, longest: longestDrain, slots: make(chan struct{}, maxLeaving)}
+	s := &Stage{cfg: cfg, origin: origin, follow: followTime, stall: stallTime, longest: longestWait, slots: make(chan struct{}, maxLeaving)}
 	for _, ln := range listeners {
 		s.doors = append(s.doors, newDoor(ln))
 	}
@@ -260,9 +260,9 @@ func (s *Stage) away(st publisher.Stats) (n uint64) {
 	return n
 }
 
-// patience returns how long Drain waits at most for a session with the given number of numbers.
+// patience returns how long WaitForSubscribers waits at most for a session with the given number of numbers.
 func (s *Stage) patience(numbers uint64) time.Duration {
-	atLeastRate := time.Duration(min(numbers/leastRate, uint64(longestDrain/time.Second))) * time.Second
+	atLeastRate := time.Duration(min(numbers/leastRate, uint64(longestWait/time.Second))) * time.Second
 	return min(s.stall+atLeastRate, s.longest)
 }
 
@@ -283,11 +283,11 @@ func (a *absence) over(now time.Time, alone bool, bound time.Duration) bool {
 	return a.spent >= bound
 }
 
-// Drain implements Output. It gives an absent subscriber followTime to reconnect, and stops waiting for a subscriber
+// WaitForSubscribers implements Output. It gives an absent subscriber followTime to reconnect, and stops waiting for a subscriber
 // that confirms nothing more for stallTime. The total wait is bounded as well, so that no client can delay the replay
-// by losing its connection again and again or by confirming one number at a time: see followTime and leastRate. Drain
+// by losing its connection again and again or by confirming one number at a time: see followTime and leastRate. It
 // logs which subscribers it waits for, and warns of each subscriber that the replay continues without.
-func (s *Stage) Drain(ctx context.Context) error {
+func (s *Stage) WaitForSubscribers(ctx context.Context) error {
 	p := s.Publisher()
 	if err := p.Flush(ctx); err != nil {
 		return err
@@ -403,10 +403,10 @@ func (s *Stage) warnOfLeft(st publisher.Stats) {
 	}
 }
 
-// Drained waits, after End, until every subscriber has confirmed that it has everything: see
-// [publisher.Publisher.Drained]. It first gives subscribers that were sent on to the current session, or lost their
+// WaitConfirmed waits, after End, until every subscriber has confirmed that it has everything: see
+// [publisher.Publisher.WaitConfirmed]. It first gives subscribers that were sent on to the current session, or lost their
 // connection, followTime in all to connect.
-func (s *Stage) Drained(ctx context.Context) error {
+func (s *Stage) WaitConfirmed(ctx context.Context) error {
 	p := s.Publisher()
 	began := time.Now()
 	if err := s.await(ctx, func() bool {
@@ -417,7 +417,7 @@ func (s *Stage) Drained(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	return p.Drained(ctx)
+	return p.WaitConfirmed(ctx)
 }
 
 // await polls until holds returns true or ctx ends.

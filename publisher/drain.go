@@ -9,22 +9,22 @@ import (
 	"tickfeed/codec"
 )
 
-// MaxDismissal bounds how long Dismiss may take.
-const MaxDismissal = time.Hour
+// MaxDrain bounds how long a drain may take.
+const MaxDrain = time.Hour
 
-// ErrDismissing reports that the subscribers are being dismissed already.
-var ErrDismissing = errors.New("publisher: the subscribers are being dismissed already")
+// ErrDraining reports that the publisher is being drained already.
+var ErrDraining = errors.New("publisher: it is being drained already")
 
-// Dismiss empties the publisher before a restart. When it returns, clients that log in are refused. The caller then calls
+// Drain empties the publisher before a restart. When it returns, clients that log in are refused. The caller then calls
 // run, which sends each subscriber the remaining data, for a bounded time, and a goodbye, one after the other, evenly spread
 // over the given time. Publishing goes on. Clients are asked not to come back to this address before the same time has passed
 // again, so that their returns to the next process are spread as well, and Config.RetryAfter is added as at a shutdown.
 //
 // run returns when the last goodbye is due; the caller then ends Serve, which waits for it. It returns ctx.Err() if ctx ends
-// first. The error is ErrDismissing if Dismiss was called before: a publisher is dismissed once and for good.
-func (p *Publisher) Dismiss(over time.Duration) (run func(ctx context.Context) error, err error) {
-	over = min(max(over, 0), MaxDismissal)
-	all, err := p.serving.roster.dismiss(&dismissal{over: over, spread: p.cfg.RetryAfter})
+// first. The error is ErrDraining if Drain was called before: a publisher is drained once and for good.
+func (p *Publisher) Drain(over time.Duration) (run func(ctx context.Context) error, err error) {
+	over = min(max(over, 0), MaxDrain)
+	all, err := p.serving.roster.drain(&draining{over: over, spread: p.cfg.RetryAfter})
 	if err != nil {
 		return nil, err
 	}
@@ -43,13 +43,13 @@ func stopOver(ctx context.Context, all []*conn, over time.Duration) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		c.stop(errDismissed)
+		c.stop(errDrained)
 	}
 	return nil
 }
 
-// errDismissed is the cause with which a dismissal ends a connection.
-var errDismissed = errors.New(restartText)
+// errDrained is the cause with which a drain ends a connection.
+var errDrained = errors.New(restartText)
 
 // Kick ends the connection with that number (see ConnStats) like a shutdown, and asks the client to come back after a second. It
 // returns false if there is no such connection.
@@ -69,11 +69,11 @@ const kickedWait = time.Second
 // errKicked is the cause with which Kick ends a connection.
 var errKicked = errors.New("the operator of the publisher ended this connection")
 
-// A dismissal is how clients are asked to leave by Dismiss.
-type dismissal struct{ over, spread time.Duration }
+// A draining is how clients are asked to leave by Drain.
+type draining struct{ over, spread time.Duration }
 
 // retryAfter returns how long a client is asked to wait before it comes back.
-func (d *dismissal) retryAfter(chance *rand.Rand) time.Duration {
+func (d *draining) retryAfter(chance *rand.Rand) time.Duration {
 	if d.spread <= 0 {
 		return d.over
 	}
@@ -81,9 +81,9 @@ func (d *dismissal) retryAfter(chance *rand.Rand) time.Duration {
 }
 
 // refusal returns the refusal of a client that logs in.
-func (d *dismissal) refusal(chance *rand.Rand) *codec.Refusal {
+func (d *draining) refusal(chance *rand.Rand) *codec.Refusal {
 	return &codec.Refusal{Code: codec.CodeShutdown, Text: restartText, Retry: true, RetryAfter: d.retryAfter(chance)}
 }
 
-// restartText is the text of the goodbye to dismissed clients.
+// restartText is the text of the goodbye to the clients of a publisher that is drained.
 const restartText = "the publisher restarts"

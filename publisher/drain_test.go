@@ -19,9 +19,9 @@ import (
 	"tickfeed/subscriber"
 )
 
-// Subscribers that are dismissed leave one after the other, come back to the next publisher of the journal as spread as they
-// left, and lose nothing. Meanwhile publishing goes on, and no client is admitted.
-func TestDismissSpreadsSubscribers(t *testing.T) {
+// Subscribers of a publisher that is drained leave one after the other, come back to the next publisher of the journal as spread
+// as they left, and lose nothing. Meanwhile publishing goes on, and no client is admitted.
+func TestDrainSpreadsSubscribers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const crowd, over, restart = 20, 10 * time.Second, 500 * time.Millisecond
 		cfg := publisher.Config{Seed: 1, Journal: "j", FS: &memfs.FS{}}
@@ -56,21 +56,21 @@ func TestDismissSpreadsSubscribers(t *testing.T) {
 		synctest.Wait()
 		began = time.Now()
 
-		dismissed := make(chan error)
-		run, err := w.pub.Dismiss(over)
+		drained := make(chan error)
+		run, err := w.pub.Drain(over)
 		require.NoError(t, err)
-		assert.True(t, w.pub.Summary().Dismissing)
-		go func() { dismissed <- run(t.Context()) }()
+		assert.True(t, w.pub.Summary().Draining)
+		go func() { drained <- run(t.Context()) }()
 		for range 90 { // publishing goes on
 			w.quotes(10)
 			time.Sleep(over / 100)
 		}
-		_, err = w.pub.Dismiss(0)
-		assert.ErrorIs(t, err, publisher.ErrDismissing)
+		_, err = w.pub.Drain(0)
+		assert.ErrorIs(t, err, publisher.ErrDraining)
 		late := w.dial(codec.Hello{})
 		refusal := late.message().(*codec.Refusal)
 		assert.Equal(t, &codec.Refusal{Code: codec.CodeShutdown, Text: "the publisher restarts", Retry: true, RetryAfter: over}, refusal)
-		require.NoError(t, <-dismissed)
+		require.NoError(t, <-drained)
 		w.stop()
 		time.Sleep(restart)
 		w.open(cfg)
@@ -94,9 +94,9 @@ func TestDismissSpreadsSubscribers(t *testing.T) {
 	})
 }
 
-// A client that is dismissed is sent all that was published before, also without a journal, and a spread of
-// Config.RetryAfter is added to the time that it is asked to wait. A dismissal ends with its context.
-func TestDismissSendsTheRest(t *testing.T) {
+// A client of a publisher that is drained is sent all that was published before, also without a journal, and a spread of
+// Config.RetryAfter is added to the time that it is asked to wait. A drain ends with its context.
+func TestDrainSendsTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1, RetryAfter: 4 * time.Second})
 		waits := map[time.Duration]bool{}
@@ -107,10 +107,10 @@ func TestDismissSendsTheRest(t *testing.T) {
 		w.quotes(1000)
 		ctx, cancel := context.WithTimeout(t.Context(), 1700*time.Millisecond)
 		defer cancel()
-		dismissed := make(chan error)
-		run, err := w.pub.Dismiss(2 * time.Second)
+		drained := make(chan error)
+		run, err := w.pub.Drain(2 * time.Second)
 		require.NoError(t, err)
-		go func() { dismissed <- run(ctx) }()
+		go func() { drained <- run(ctx) }()
 		for i, c := range clients[:8] {
 			c.until(1004)
 			bye := c.ending()
@@ -123,7 +123,7 @@ func TestDismissSendsTheRest(t *testing.T) {
 			c.nc.Close()
 		}
 		assert.Greater(t, len(waits), 6)
-		err = <-dismissed
+		err = <-drained
 		assert.True(t, errors.Is(err, context.DeadlineExceeded), "%v", err)
 	})
 }

@@ -39,7 +39,7 @@ func (g *gate) dial(ctx context.Context, addr string) (net.Conn, error) {
 
 // A replay that is over does not end before the subscribers that it sent on to another session have connected and
 // have everything, but it does not wait forever.
-func TestDrainedWaitsForThoseOnTheirWay(t *testing.T) {
+func TestWaitConfirmedWaitsForThoseOnTheirWay(t *testing.T) {
 	rec := sessions(t, []feed.SessionID{1, 2}, 100)
 	start := func(follow time.Duration) (*show, *gate, *audience) {
 		s := perform(t, replay.Config{Recordings: []replay.Recording{rec}, Speed: replay.Max, Paused: true}, publisher.MinMemory)
@@ -54,11 +54,11 @@ func TestDrainedWaitsForThoseOnTheirWay(t *testing.T) {
 	s, g, a := start(time.Minute)
 	soon, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	require.ErrorIs(t, s.stage.Drained(soon), context.DeadlineExceeded, "the subscriber is on its way")
+	require.ErrorIs(t, s.stage.WaitConfirmed(soon), context.DeadlineExceeded, "the subscriber is on its way")
 	close(g.open)
 	patient, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
-	require.NoError(t, s.stage.Drained(patient))
+	require.NoError(t, s.stage.WaitConfirmed(patient))
 	<-a.ended
 	a.mu.Lock()
 	assert.Len(t, a.sessions, 2)
@@ -68,7 +68,7 @@ func TestDrainedWaitsForThoseOnTheirWay(t *testing.T) {
 	a.mu.Unlock()
 
 	s, g, _ = start(50 * time.Millisecond)
-	require.NoError(t, s.stage.Drained(patient), "Drained does not wait for a subscriber that does not come")
+	require.NoError(t, s.stage.WaitConfirmed(patient), "a subscriber that does not come is not waited for")
 	close(g.open)
 }
 
