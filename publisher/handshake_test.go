@@ -120,3 +120,19 @@ func TestProbesAreNotLogged(t *testing.T) {
 		assert.Contains(t, log.String(), "unexpected EOF")
 	})
 }
+
+// The log says in plain words why a connection that did not log in was closed.
+func TestLateLoginsAreExplained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &logtest.Buffer{}
+		w := start(t, publisher.Config{Seed: 1, Logger: zerolog.New(log)})
+		nc, err := w.connect(t.Context(), "pub:1")
+		require.NoError(t, err)
+		defer nc.Close()
+		_, err = nc.Write([]byte{0x9c})
+		require.NoError(t, err)
+		time.Sleep(6 * time.Second)
+		synctest.Wait()
+		assert.Contains(t, log.String(), `"error":"the client did not log in within 5s","message":"connection ended before login"`)
+	})
+}

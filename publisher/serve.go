@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -126,6 +127,17 @@ func (p *Publisher) Serve(ctx context.Context, ln net.Listener) error {
 	}
 }
 
+// loginError explains err, which ended a connection before its login.
+func (p *Publisher) loginError(err error) error {
+	switch {
+	case errors.Is(err, net.ErrClosed): // the publisher closes a connection before its login for this reason only
+		return errEvicted
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("the client did not log in within %v", p.cfg.handshakeTimeout)
+	}
+	return err
+}
+
 // acceptPasses reports whether err, returned by Accept, concerns a single connection or a passing shortage rather
 // than the listener: see accept(2).
 func acceptPasses(err error) bool {
@@ -186,7 +198,7 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 		case errors.Is(err, io.EOF): // nothing was sent: something looked whether the port is open
 			s.tallies.ended.log.Debug().Str("remote", nc.RemoteAddr().String()).Msg("connection ended before login: nothing was sent")
 		default:
-			s.tallies.ended.line(nc).Err(err).Msg("connection ended before login")
+			s.tallies.ended.line(nc).Err(p.loginError(err)).Msg("connection ended before login")
 		}
 		abandon(nc, err)
 		return nil

@@ -39,3 +39,23 @@ func TestStandardOutputFails(t *testing.T) {
 		require.NoError(t, w.Close())
 	}
 }
+
+// A token that nobody could read is a failure that says what to do, also if its reader has gone.
+func TestTokenThatNobodyReads(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("there is no /dev/full here")
+	}
+	defer full.Close()
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+	defer w.Close()
+	for _, out := range []*os.File{full, w} {
+		c := newCommand(t.TempDir(), "user", "add", "desk", "--users", "users.yml")
+		c.Stdout = out
+		c.start(t)
+		assert.Equal(t, exitFailure, c.exit(t))
+		assert.Contains(t, c.err.String(), "; nobody has it: take user desk out of users.yml, and add it again\n")
+	}
+}

@@ -250,6 +250,9 @@ func (p *program) openParty(ctx context.Context, o *diffOptions, path string) (*
 		return &diffParty{Party: compare.OfRecordings(inputs...), kind: kind, close: func() { closeAll(all) }}, nil
 	}
 	head, err := rawfile.Head(path, rawfile.HeadSize)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, fmt.Errorf("%s cannot be unpacked: the compressed file is cut off", path)
+	}
 	if err != nil {
 		return nil, err
 	}

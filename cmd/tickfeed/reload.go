@@ -70,7 +70,7 @@ func (r *reloader) reload() (reloadAnswer, error) {
 	for _, f := range r.files {
 		now, err := f.read()
 		if err != nil {
-			failed = append(failed, f.name+": "+err.Error())
+			failed = append(failed, f.name+": "+strings.ReplaceAll(err.Error(), "\n", "; "))
 			continue
 		}
 		a.Read = append(a.Read, reloaded{f.name, now})

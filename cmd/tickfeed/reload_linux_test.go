@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"net"
 	"os"
 	osignal "os/signal"
@@ -123,6 +124,13 @@ func TestReloadOfNothing(t *testing.T) {
 	a, err := new(reloader).reload()
 	require.NoError(t, err)
 	assert.Contains(t, a.String(), "there is nothing to read again")
+}
+
+// The mistakes of a file, one on each line, become one line.
+func TestReloadErrorsAreOneLine(t *testing.T) {
+	r := &reloader{files: []reloadable{{"users", func() (string, error) { return "", errors.New("u.yml:1: one\nu.yml:2: two") }}}}
+	_, err := r.reload()
+	assert.EqualError(t, err, "users: u.yml:1: one; u.yml:2: two; what was in force before stays in force")
 }
 
 // SIGHUP ends a publisher that has a terminal, because the terminal is gone.

@@ -203,6 +203,8 @@ func (p *program) userAdd(o *userOptions, name string) error {
 		return nil
 	}
 	p.notef("user %s is added to %s; the token is printed only now", name, o.file)
-	_, err = fmt.Fprintln(p.stdout, string(token))
-	return output(err)
+	if _, err = fmt.Fprintln(p.stdout, string(token)); err != nil { // a reader that is gone has not read it either
+		return fmt.Errorf("write the token: %w; nobody has it: take user %s out of %s, and add it again", err, name, o.file)
+	}
+	return nil
 }

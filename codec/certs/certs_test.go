@@ -2,6 +2,7 @@ package certs_test
 
 import (
 	"crypto/tls"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -214,19 +215,21 @@ func TestBadFiles(t *testing.T) {
 	cert, key := a.Issue(certstest.Want{}).Write(dir, "a")
 	_, otherKey := a.Issue(certstest.Want{}).Write(dir, "b")
 	text := certstest.WriteFile(dir, "text", []byte("hello"))
+	locked := certstest.WriteFile(dir, "locked", pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte("hello")}))
 	for name, c := range map[string]struct {
 		files certs.Server
 		want  string
 	}{
-		"no file":            {certs.Server{Cert: filepath.Join(dir, "x"), Key: key}, "x: no such file or directory"},
-		"a directory":        {certs.Server{Cert: dir, Key: key}, dir + " is not a regular file"},
-		"another key":        {certs.Server{Cert: cert, Key: otherKey}, "the key " + otherKey + " does not belong to the certificate " + cert},
-		"exchanged":          {certs.Server{Cert: key, Key: cert}, "were the two exchanged?"},
-		"no certificate":     {certs.Server{Cert: text, Key: key}, text + " holds no certificate in PEM"},
-		"no key":             {certs.Server{Cert: cert, Key: text}, text + " holds no private key in PEM"},
-		"twice the same":     {certs.Server{Cert: cert, Key: cert}, "were the two exchanged?"},
-		"no authority":       {certs.Server{Cert: cert, Key: key, ClientCA: text}, text + " holds no certificate in PEM"},
-		"a key of authority": {certs.Server{Cert: cert, Key: key, ClientCA: key}, key + " holds no certificate in PEM"},
+		"no file":               {certs.Server{Cert: filepath.Join(dir, "x"), Key: key}, "x: no such file or directory"},
+		"a directory":           {certs.Server{Cert: dir, Key: key}, dir + " is not a regular file"},
+		"another key":           {certs.Server{Cert: cert, Key: otherKey}, "the key " + otherKey + " does not belong to the certificate " + cert},
+		"exchanged":             {certs.Server{Cert: key, Key: cert}, "were the two exchanged?"},
+		"no certificate":        {certs.Server{Cert: text, Key: key}, text + " holds no certificate in PEM"},
+		"no key":                {certs.Server{Cert: cert, Key: text}, text + " holds no private key in PEM"},
+		"a key with a password": {certs.Server{Cert: cert, Key: locked}, locked + " holds no private key in PEM without a password"},
+		"twice the same":        {certs.Server{Cert: cert, Key: cert}, "were the two exchanged?"},
+		"no authority":          {certs.Server{Cert: cert, Key: key, ClientCA: text}, text + " holds no certificate in PEM"},
+		"a key of authority":    {certs.Server{Cert: cert, Key: key, ClientCA: key}, key + " holds no certificate in PEM"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := c.files.Config()

@@ -49,7 +49,7 @@ func pairError(certPath, keyPath string, err error) error {
 		return fmt.Errorf("%s holds no certificate, or %s no private key: were the two exchanged?", certPath, keyPath)
 	case strings.Contains(text, "find any PEM data in certificate"), strings.Contains(text, "\"CERTIFICATE\""):
 		return fmt.Errorf("%s holds no certificate in PEM", certPath)
-	case strings.Contains(text, "PEM"):
+	case strings.Contains(text, "PEM"), strings.Contains(text, "failed to parse private key"): // the latter if it has a password
 		return fmt.Errorf("%s holds no private key in PEM without a password", keyPath)
 	}
 	return fmt.Errorf("%s and %s: %s", certPath, keyPath, strings.TrimPrefix(text, "tls: "))

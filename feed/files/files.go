@@ -305,6 +305,9 @@ func recognise(path string, stated Format) (Format, error) {
 	if errors.As(err, new(*rawfile.FormatError)) {
 		return "", err
 	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return "", &rawfile.FormatError{File: path, Reason: "cannot be unpacked: the compressed file is cut off"}
+	}
 	if err != nil {
 		return "", &rawfile.FormatError{File: path, Reason: "cannot be unpacked: " + err.Error()}
 	}

@@ -102,6 +102,8 @@ func TestUniverseErrors(t *testing.T) {
 		{"- just text\n", "u:1:3: want an instrument"},
 		{"things:\n  - symbol: X\n", "u:1:1: want \"instruments:\", and below it a list"},
 		{"instruments: 3\n", "u:1:14: want a list of instruments"},
+		{strings.Repeat("x", 1<<20), `u:1:1: there is no field "` + strings.Repeat("x", 200) + `…"; the fields are symbol`},
+		{"symbol,price\nX," + strings.Repeat("1", 1<<20) + "\n", `got "` + strings.Repeat("1", 200) + `…"`},
 		{"- symbol: X\n - y: [\n", "u:2:1: want an item that begins with"},
 	} {
 		_, err := ParseUniverse("u", []byte(test.text))

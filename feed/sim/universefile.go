@@ -414,11 +414,23 @@ var examples = map[string]string{
 
 // noField says that there is no field called name: which one was meant, or which there are.
 func noField(name string, fields []string) string {
+	name = clip(name)
 	if near := script.DidYouMean(name, fields); near != "" {
 		return fmt.Sprintf("there is no field %q%s", name, near)
 	}
 	return fmt.Sprintf("there is no field %q; the fields are %s", name, strings.Join(fields, ", "))
 }
+
+// clip returns the beginning of a text that an error quotes, if it is long.
+func clip(text string) string {
+	if len(text) <= maxQuoted {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxQuoted], "") + "…"
+}
+
+// maxQuoted is, about, the number of bytes of a field that an error quotes.
+const maxQuoted = 200
 
 func nodeError(n *yaml.Node, field, text string) error {
 	return &UniverseError{Line: n.Line, Column: n.Column, Field: field, Text: text}
@@ -426,6 +438,11 @@ func nodeError(n *yaml.Node, field, text string) error {
 
 // wrong returns an error about a field, or about the row if field is "".
 func (r *row) wrong(field, format string, args ...any) error {
+	for i, arg := range args {
+		if text, ok := arg.(string); ok {
+			args[i] = clip(text)
+		}
+	}
 	e := &UniverseError{Line: r.line, Column: r.column, Field: field, Text: fmt.Sprintf(format, args...)}
 	if c, ok := r.fields[field]; ok {
 		e.Line, e.Column = c.line, c.column

@@ -153,11 +153,12 @@ func HeadInZip(path string, n int) ([]byte, error) {
 	return HeadOf(f, n)
 }
 
-// HeadOf returns the first n bytes of r, or fewer if it ends before.
+// HeadOf returns the first n bytes of r, or fewer if it ends or fails before. An r that fails before its first byte, such as a
+// compressed file that is cut off there, is an error.
 func HeadOf(r io.Reader, n int) ([]byte, error) {
 	head := make([]byte, n)
 	k, err := io.ReadFull(r, head)
-	if errors.Is(err, io.ErrUnexpectedEOF) || err == io.EOF || k > 0 {
+	if err == io.EOF || k > 0 {
 		err = nil
 	}
 	return head[:k], err
