@@ -48,6 +48,18 @@ func readAddresses(flag string, addrs []string, port string) error {
 	return errors.Join(wrong...)
 }
 
+// dialable returns the address, as a client on this machine writes it, of a server that listens on addr.
+func dialable(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil || strings.HasPrefix(addr, unixPrefix) {
+		return addr
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port)
+}
+
 // checkAddress returns an error if addr, which has a port, is invalid.
 func checkAddress(flag, addr string) error {
 	if path, ok := strings.CutPrefix(addr, unixPrefix); ok {

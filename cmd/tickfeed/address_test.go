@@ -96,8 +96,13 @@ func TestSymbolsThatMatchNothingAreReported(t *testing.T) {
 	for id, d := range []feed.Definition{{Symbol: "AAPL", Venue: "SIM"}, {Symbol: "ESH6"}} {
 		require.NoError(t, state.Apply(&feed.Tick{Kind: feed.KindDefinition, Instrument: feed.InstrumentID(id), Extra: &feed.Extra{Definition: &d}}))
 	}
-	assert.Equal(t, []string{"AAPL@X", "NQ*", "aapl"},
-		unmatched(codec.Filter{"AAPL", "AAPL@SIM", "AAPL@X", "ES*", "ES??@", "NQ*", "aapl"}, state))
+	missing, meant := unmatched(codec.Filter{"AAPL", "AAPL@SIM", "AAPL@X", "ES*", "ES??@", "NQ*", "aapl"}, state)
+	assert.Equal(t, []string{"AAPL@X", "NQ*", "aapl"}, missing)
+	assert.Equal(t, `; did you mean "AAPL"?`, meant)
+	_, meant = unmatched(codec.Filter{"NQ*"}, state)
+	assert.Empty(t, meant)
+	assert.Equal(t, []string{"localhost:8425", "localhost:1", "[::1]:9", "h:1", "unix:/run/x"},
+		[]string{dialable("0.0.0.0:8425"), dialable(":1"), dialable("[::1]:9"), dialable("h:1"), dialable("unix:/run/x")})
 
 	pub := serve(t, publisher.Config{}, "127.0.0.1:0")
 	_, err = pub.Define(t.Context(), feed.Definition{Symbol: "AAPL"})

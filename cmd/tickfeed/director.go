@@ -20,6 +20,7 @@ import (
 type director struct {
 	faults *faultLab // those of the scenario; nil for none
 
+	addr     string        // of the publisher, for its subscribers
 	patience time.Duration // that Add and Trigger have with the market; 0 means outcomePatience
 
 	mu      sync.Mutex
@@ -208,7 +209,7 @@ func (d *director) add(text string) (change ops.RuleChange, r *script.Rule, answ
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.market == nil {
-		return change, nil, nil, errors.New("no simulated market runs here, or it has not begun yet: there is nothing that rules could change. For faults start tickfeed lab --upstream ADDR")
+		return change, nil, nil, errors.New("no simulated market runs here, or it has not begun yet: there is nothing that rules could change. For faults run tickfeed lab --upstream " + d.addr)
 	}
 	if d.forgetLocked(); len(d.entries) >= ops.MostRules {
 		return change, nil, nil, ops.ErrManyRules
@@ -232,7 +233,12 @@ func (d *director) add(text string) (change ops.RuleChange, r *script.Rule, answ
 func (d *director) addFaultLocked(r *script.Rule) (index int, err error) {
 	switch {
 	case d.faults == nil:
-		return 0, r.Wrong("this is a fault, and no lab stands between this publisher and its subscribers: start publish with a fault, such as --event 'on storm: cut rst', or run tickfeed lab --upstream ADDR")
+		rule := r.Text
+		if r.Trigger.AtOnce() {
+			rule = "on storm: " + rule
+		}
+		return 0, r.Wrong("this is a fault, which needs a lab between the publisher and its subscribers: run tickfeed lab --upstream %s --rule '%s', and let the subscribers connect to localhost:%s; or start publish with any fault, such as --event 'on storm: cut rst', and faults can be added while it runs",
+			d.addr, strings.ReplaceAll(rule, "'", `'\''`), labPort)
 	case r.Trigger.AtOnce():
 		return 0, r.Wrong("a fault needs a trigger, such as \"at seq 1000: %s\", or \"on storm: %s\" and then trigger storm", r.Text, r.Text)
 	}

@@ -38,7 +38,8 @@ A profile has the busiest instruments, at most 64, or those that --symbols names
 sizes and volatilities; the rate of events, their spread over the day, and how they cause one another; the
 distributions of spreads, of the sizes of quotes and of trades; the share of orders, the memory of their
 sides and their impact on the price; with books also the sizes by level; and how much the instruments move
-together. Habits that the recording does not show keep the values of the simulated market: without quotes
+together. With books, simulate the market with --depth: without levels it has no rows 18, and no sizes by
+level. Habits that the recording does not show keep the values of the simulated market: without quotes
 the spreads and the sizes of quotes, without trades their sizes and their share, with less than half an hour
 the shape of the day. The summary on standard error lists these habits, and the distance (row 19 of tickfeed
 inspect --facts) between each instrument and a simulation of it.
@@ -151,6 +152,13 @@ func fitSummary(r *fit.Result, others int, title string, took time.Duration) str
 		out[0] += fmt.Sprintf("; %s left out, less busy or with too few ticks", nouns.Count(others, "instrument"))
 	}
 	out = append(out, fmt.Sprintf("  market       %.4g events/s, %s from %s", p.Rate, formatDuration(p.DayLength), p.Start.Format("2006-01-02 15:04Z")))
+	levels := 0
+	for i := range p.Instruments {
+		levels = max(levels, len(p.Instruments[i].Depth))
+	}
+	if levels > 0 {
+		out = append(out, fmt.Sprintf("  books        %s on each side: simulate them with --depth %d", nouns.Count(levels, "level"), levels))
+	}
 	for i := range p.Instruments {
 		d, name := r.Distances[i], oneLine(p.Instruments[i].Definition.Name())
 		if i == fitShown {

@@ -221,6 +221,7 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	}
 	defer faults.close()
 	input.director.faults = faults
+	input.director.addr = dialable(o.listen[0])
 	listeners, web, err := listenAll(ctx, o.listen, &o.http, o.needsCredentials(who))
 	if err != nil {
 		return err

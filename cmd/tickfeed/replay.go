@@ -213,6 +213,11 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 		return err
 	}
 	defer closeAll(recordings)
+	if filter, err := fileSymbols(o.symbols); err != nil {
+		return err
+	} else if err := filter.look(ctx, p, recordings); err != nil {
+		return err
+	}
 	for _, r := range recordings {
 		cfg.Recordings = append(cfg.Recordings, replay.Recording{Name: r.name, R: r.Input, Size: r.Size()})
 	}

@@ -58,7 +58,7 @@ func withoutPublishing(csv string) []string {
 
 // newDirector returns the director of a market with five instruments, and play, which plays the market for a while.
 func newDirector(t *testing.T, faults *faultLab) (d *director, play func()) {
-	d = &director{faults: faults, patience: time.Nanosecond} // the market goes on with play only
+	d = &director{addr: defaultAddress, faults: faults, patience: time.Nanosecond} // the market goes on with play only
 	m, err := sim.New(sim.Config{Instruments: 5, Rate: 20, Commands: true, Happens: d.happened})
 	require.NoError(t, err)
 	d.begin(m, nil)
@@ -86,7 +86,8 @@ func TestDirectorObeysLines(t *testing.T) {
 		{"at 10:00: calm", "added rule 3: at 10:00: calm"},
 		{"on x: spread * x3", "added rule 4: on x: spread * x3"},
 		{"seed 3", `"seed 3" is no rule`},
-		{"at seq 5: cut", "no lab stands between this publisher and its subscribers: start publish with a fault"},
+		{"at seq 5: cut", "run tickfeed lab --upstream localhost:8425 --rule 'at seq 5: cut', and let the subscribers connect to localhost:8426; or start publish with any fault"},
+		{"cut rst", "run tickfeed lab --upstream localhost:8425 --rule 'on storm: cut rst', and"},
 		{"trigger y", `no rule is "on y: …"`},
 		{"trigger x", "triggered: on x"},
 		{"depth AAPL /2", "added rule 5: depth AAPL /2"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -13,6 +14,7 @@ import (
 	"tickfeed/feed/files/parquetfile"
 	"tickfeed/feed/files/textfile"
 	"tickfeed/feed/nouns"
+	"tickfeed/feed/script"
 	"tickfeed/subscriber"
 )
 
@@ -215,15 +217,19 @@ func (r *receiver) warnOfPatterns(state *feed.State) {
 	if r.filter.All() {
 		return
 	}
-	missing := unmatched(r.filter, state)
+	missing, meant := unmatched(r.filter, state)
 	if len(missing) == 0 {
 		return
 	}
-	r.say("--symbols: no instrument matches %s so far; patterns are case-sensitive", firstPatterns(missing))
+	if meant == "" {
+		meant = "; patterns are case-sensitive"
+	}
+	r.say("--symbols: no instrument matches %s so far%s", firstPatterns(missing), meant)
 }
 
-// unmatched returns the patterns of f that match no instrument of state.
-func unmatched(f codec.Filter, state *feed.State) (missing []string) {
+// unmatched returns the patterns of f that match no instrument of state, and asks whether a symbol was meant that is close to one of
+// them; meant is "" if there is none.
+func unmatched(f codec.Filter, state *feed.State) (missing []string, meant string) {
 	seen := make(map[string]bool) // SYMBOL and SYMBOL@VENUE
 	var all []*feed.Definition
 	if state != nil {
@@ -238,11 +244,14 @@ func unmatched(f codec.Filter, state *feed.State) (missing []string) {
 		if strings.ContainsAny(p, "*?") {
 			found = slices.ContainsFunc(all, codec.Filter{p}.Match)
 		}
-		if !found {
-			missing = append(missing, p)
+		if found {
+			continue
+		}
+		if missing = append(missing, p); meant == "" {
+			meant = script.DidYouMean(p, slices.Sorted(maps.Keys(seen)))
 		}
 	}
-	return missing
+	return missing, meant
 }
 
 // account returns the last line of standard error.

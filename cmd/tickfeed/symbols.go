@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
+	"io"
 	"slices"
 
 	"tickfeed/codec"
+	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/feed/script"
 )
@@ -43,6 +46,38 @@ func (f *fileFilter) note(d *feed.Definition) {
 func (f *fileFilter) match(d *feed.Definition) bool {
 	f.note(d)
 	return f.Filter.Match(d)
+}
+
+// look reads the definitions of recordings until each pattern has matched, and returns an error if none does.
+func (f *fileFilter) look(ctx context.Context, p *program, recordings []*openRecording) error {
+	for _, x := range recordings {
+		if len(f.missing) == 0 {
+			return nil
+		}
+		if err := f.lookIn(ctx, x); err != nil {
+			return wrong("%s: %w", x.title(), err)
+		}
+	}
+	return f.check(p)
+}
+
+func (f *fileFilter) lookIn(ctx context.Context, x *openRecording) error {
+	r, err := x.Reader()
+	if err != nil {
+		return err
+	}
+	ticks := recording.NewTicks(r, f.match)
+	for len(f.missing) > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if _, err := ticks.Next(); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // typo says which patterns match no instrument of the files that were read, and which symbol was meant. It returns "" if there is none.

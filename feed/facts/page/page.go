@@ -7,9 +7,11 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"tickfeed/feed/facts"
+	"tickfeed/feed/nouns"
 )
 
 // A Recording is what the page shows of one recording.
@@ -27,11 +29,13 @@ const maxShown = 3
 var text string
 
 var parsed = template.Must(template.New("page").Funcs(template.FuncMap{
-	"number": number,
-	"plots":  plots,
-	"cell":   cellOf,
-	"when":   func(ns int64) string { return time.Unix(0, ns).UTC().Format("2006-01-02 15:04:05") },
-	"shown":  func(r *facts.Report) []facts.Instrument { return r.Instruments[:min(len(r.Instruments), maxShown)] },
+	"number":    number,
+	"count":     func(n uint64, noun string) string { return nouns.Count(n, noun) },
+	"thousands": nouns.Thousands[uint64],
+	"plots":     plots,
+	"cell":      cellOf,
+	"when":      func(ns int64) string { return time.Unix(0, ns).UTC().Format("2006-01-02 15:04:05") },
+	"shown":     func(r *facts.Report) []facts.Instrument { return r.Instruments[:min(len(r.Instruments), maxShown)] },
 	"median": func(r *facts.Report, row facts.Row) cell {
 		v, n := r.Median(row.ID)
 		return newCell(row, v, n > 0)
@@ -67,12 +71,12 @@ func cellOf(in facts.Instrument, row facts.Row) cell {
 // cellNumber formats v as the terminal shows it: with two decimals below 10.
 func cellNumber(v float64) string {
 	if math.Abs(v) < 10 {
-		return strconv.FormatFloat(v, 'f', 2, 64)
+		return strings.Replace(strconv.FormatFloat(v, 'f', 2, 64), "-0.00", "0.00", 1)
 	}
 	return number(math.Round(v))
 }
 
-// number formats v with three significant digits.
+// number formats v with three significant digits, or more with separators of thousands.
 func number(v float64) string {
 	a := math.Abs(v)
 	if a < 1e-12 {
@@ -81,15 +85,33 @@ func number(v float64) string {
 	for _, unit := range []struct {
 		size float64
 		name string
-	}{{1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e4, ""}} {
-		if a >= unit.size && unit.name != "" {
+	}{{1e12, "T"}, {1e9, "G"}, {1e6, "M"}} {
+		if a >= unit.size {
 			return strconv.FormatFloat(v/unit.size, 'g', 3, 64) + unit.name
 		}
 	}
-	if a >= 100 {
+	switch {
+	case a >= 999.5 && v < 0:
+		return "-" + nouns.Thousands(uint64(math.Round(a)))
+	case a >= 999.5:
+		return nouns.Thousands(uint64(math.Round(a)))
+	case a >= 100:
 		return strconv.FormatFloat(v, 'f', 0, 64)
 	}
 	return strconv.FormatFloat(v, 'g', 3, 64)
+}
+
+// seconds formats a time in the greatest unit of which it is at least one.
+func seconds(v float64) string {
+	for _, unit := range []struct {
+		size float64
+		name string
+	}{{1, " s"}, {1e-3, " ms"}, {1e-6, " µs"}} {
+		if v > unit.size*0.9999 {
+			return number(v/unit.size) + unit.name
+		}
+	}
+	return number(v*1e9) + " ns"
 }
 
 // plots returns the plots of an instrument.
@@ -99,19 +121,19 @@ func plots(in facts.Instrument) []template.HTML {
 		first = in.Path[0].X
 	}
 	size := math.Pow(10, float64(in.SizeUnit))
-	unit, seconds := "hours", 3600.0
+	unit, length := "hours", 3600.0
 	if n := len(in.Path); n > 0 && in.Path[n-1].X-first < 2*3600 {
-		unit, seconds = "minutes", 60
+		unit, length = "minutes", 60
 	}
 	all := []plot{
-		{Title: "Price path", X: unit, Points: scaled(in.Path, func(x float64) float64 { return (x - first) / seconds })},
-		{Title: "Events in the day", X: "hours since the opening", Y: "a second", Points: scaled(in.Shape, hours), Zero: true},
-		{Title: "Volatility in the day", X: "hours since the opening", Y: "of 10 s returns", Points: scaled(in.Volatility, hours), Zero: true},
+		{Title: "Price path", X: unit, Points: scaled(in.Path, func(x float64) float64 { return (x - first) / length })},
+		{Title: "Events in the day", X: "hours since the opening", Y: "events a second", Points: scaled(in.Shape, hours), Zero: true},
+		{Title: "Volatility in the day", X: "hours since the opening", Y: "deviation of 10 s returns", Points: scaled(in.Volatility, hours), Zero: true},
 		{Title: "Returns over 10 s", X: "standard deviations", Y: "density", Points: positive(in.Returns), LogY: true, Normal: true},
 		{Title: "Autocorrelation of returns", X: "10 s steps", Points: in.ACFReturns, Dots: true, Zero: true},
 		{Title: "Autocorrelation of absolute returns", X: "10 s steps", Points: in.ACFAbs, Dots: true, Zero: true},
 		{Title: "Autocorrelation of trade signs", X: "trades", Points: in.ACFSigns, LogX: true, Dots: true, Zero: true},
-		{Title: "Time between events", X: "seconds", Y: "share per octave", Points: scaled(in.Gaps, func(x float64) float64 { return x / 1e9 }), LogX: true, Dots: true, Zero: true},
+		{Title: "Time between events", X: "time", Y: "share per octave", Times: true, Points: scaled(in.Gaps, func(x float64) float64 { return x / 1e9 }), LogX: true, Dots: true, Zero: true},
 		{Title: "Signature plot", X: "seconds", Y: "variance per second", Points: in.Signature, LogX: true, Dots: true, Zero: true},
 		{Title: "Impact", X: "trades", Y: "spreads", Points: in.Impact, LogX: true, Dots: true, Zero: true},
 		{Title: "Trade sizes", X: "size", Y: "share per octave", Points: scaled(in.Sizes, func(x float64) float64 { return x * size }), LogX: true, Dots: true, Zero: true},

@@ -35,7 +35,7 @@ func TestPageIsOneFileWithoutScripts(t *testing.T) {
 	assert.Contains(t, html, `<td class="in">10</td>`)
 	assert.Contains(t, html, `<td class="out">9.00</td>`)
 	assert.Contains(t, html, "mean 0.25")
-	assert.Contains(t, html, "Whole feed: 1000 ticks, 2 a second; busiest second 30 (15 × the mean), busiest 0.1 s 20; variance / mean of counts 7.5 in 1 s, 3.25 in 0.1 s")
+	assert.Contains(t, html, "Whole feed: 1,000 ticks, 2 a second; busiest second 30 (15 × the mean), busiest 0.1 s 20; variance / mean of counts 7.5 in 1 s, 3.25 in 0.1 s")
 	plots := regexp.MustCompile(`(?s)<svg.*?</svg>`).FindAllString(html, -1)
 	assert.Len(t, plots, 2*maxShown*13)
 	for _, plot := range plots {
@@ -60,7 +60,21 @@ func TestAxisHasRoundTicks(t *testing.T) {
 }
 
 func TestNumberHasThreeDigits(t *testing.T) {
-	for want, v := range map[string]float64{"0": -0.0000000000000001, "0.123": 0.12345, "12.3": 12.345, "1234": 1234.4, "12345": 12345, "1.23M": 1.2345e6, "-2G": -2e9} {
+	for want, v := range map[string]float64{"0": -0.0000000000000001, "0.123": 0.12345, "12.3": 12.345, "1,234": 1234.4, "12,345": 12345, "-6,880": -6880, "999": 999.4, "1,000": 999.6, "1.23M": 1.2345e6, "-2G": -2e9} {
 		assert.Equal(t, want, number(v))
 	}
+}
+
+// Figures have a unit, and no sign without a value.
+func TestFiguresAreReadable(t *testing.T) {
+	for want, v := range map[string]float64{"100 ns": 1e-7, "10 µs": 1e-5, "1 ms": 0.001, "100 ms": 0.1, "1 s": 1, "1,000 s": 1000} {
+		assert.Equal(t, want, seconds(v))
+	}
+	assert.Equal(t, []string{"0.00", "-0.01", "1,234"}, []string{cellNumber(-0.001), cellNumber(-0.01), cellNumber(1234)})
+	var text strings.Builder
+	whole := facts.Whole{Ticks: 7800, BusiestSecond: 1234}
+	require.NoError(t, Write(&text, []Recording{{"x", &facts.Report{Whole: whole, Instruments: []facts.Instrument{{Events: 1537, Trades: 1}}}, nil}}))
+	assert.Contains(t, text.String(), "Whole feed: 7,800 ticks, ")
+	assert.Contains(t, text.String(), "busiest second 1,234 ")
+	assert.Contains(t, text.String(), "1,537 events, 0 quotes, 1 trade, 0 levels;")
 }

@@ -14,6 +14,7 @@ type plot struct {
 	Title, X, Y string
 	Points      []facts.Point
 	LogX, LogY  bool
+	Times       bool // X is a time in seconds
 	Bars, Dots  bool // bars instead of a line; a line with dots
 	Zero        bool // the Y axis includes 0
 	Normal      bool // also the density of the normal distribution
@@ -109,9 +110,13 @@ func (p *plot) svg() template.HTML {
 	}
 	x.start, x.place = leftMargin, plotWidth-leftMargin-rightMargin
 	y.start, y.place = plotHeight-bottom, -(plotHeight - bottom - topMargin)
+	label := number
+	if p.Times {
+		label = seconds
+	}
 	for _, v := range x.ticks(6) {
 		fmt.Fprintf(&b, `<path class="grid" d="M%.1f %gV%g"/><text class="x" x="%.1f" y="%g">%s</text>`,
-			x.at(v), topMargin, plotHeight-bottom, x.at(v), plotHeight-bottom+12, number(v))
+			x.at(v), topMargin, plotHeight-bottom, x.at(v), plotHeight-bottom+12, label(v))
 	}
 	for _, v := range y.ticks(4) {
 		fmt.Fprintf(&b, `<path class="grid" d="M%g %.1fH%g"/><text class="y" x="%g" y="%.1f">%s</text>`,
@@ -148,10 +153,10 @@ func (p *plot) svg() template.HTML {
 			}
 		}
 	}
-	label := p.X
+	axes := p.X
 	if p.Y != "" {
-		label += " · y: " + p.Y
+		axes += " · y: " + p.Y
 	}
-	fmt.Fprintf(&b, `<text class="label" x="%g" y="%g">%s</text></svg>`, leftMargin, plotHeight-6, template.HTMLEscapeString(label))
+	fmt.Fprintf(&b, `<text class="label" x="%g" y="%g">%s</text></svg>`, leftMargin, plotHeight-6, template.HTMLEscapeString(axes))
 	return template.HTML(b.String())
 }
