@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"tickfeed/feed/scratch"
 	"tickfeed/publisher/journal"
 )
 
@@ -144,10 +145,12 @@ func Run(ctx context.Context, cfg Config) (err error) {
 			return err
 		}
 	}
-	if b.dir, err = os.MkdirTemp(b.Dir, "tickfeed-bench-"); err != nil {
+	temporary, err := scratch.New(b.Dir, "bench")
+	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(b.dir)
+	defer temporary.Remove()
+	b.dir = temporary.Path
 	defer b.killAll()
 	if err := b.startRaw(ctx); err != nil {
 		return err

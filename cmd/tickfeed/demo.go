@@ -10,7 +10,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"net"
-	"os"
 	"path/filepath"
 	"regexp"
 	"runtime/debug"
@@ -31,6 +30,7 @@ import (
 	"tickfeed/codec/lab"
 	"tickfeed/feed"
 	"tickfeed/feed/nouns"
+	"tickfeed/feed/scratch"
 	"tickfeed/feed/sim"
 	"tickfeed/subscriber"
 )
@@ -203,10 +203,12 @@ func (p *program) demo(ctx context.Context, o *demoOptions) (err error) {
 	if o.json {
 		d.out = p.stderr
 	}
-	if d.dir, err = os.MkdirTemp("", "tickfeed-demo-"); err != nil {
+	temporary, err := scratch.New("", "demo")
+	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(d.dir)
+	defer temporary.Remove()
+	d.dir = temporary.Path
 	intro := fmt.Sprintf(`A simulated market of %d instruments is published over TCP at %s ticks/s, a trading day in %v. `+
 		`Three subscribers read it: "full" everything, "filtered" only %s, "slow" everything, but so slowly that it skips ahead. `+
 		`Every %v there is a fault. A subscriber notices it at once, after %v if its network is silent, or, if it is slow, when it has read what came before. `+

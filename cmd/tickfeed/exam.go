@@ -21,6 +21,7 @@ import (
 	"tickfeed/cmd/exam"
 	"tickfeed/codec/recording"
 	"tickfeed/feed/nouns"
+	"tickfeed/feed/scratch"
 )
 
 func abilityNames(abilities []exam.Ability) string {
@@ -425,6 +426,12 @@ func (p *program) examine(ctx context.Context, o *examOptions, cases []*exam.Cas
 		}
 		args = append([]string{exe}, flags...)
 	}
+	temporary, err := scratch.New("", "exam")
+	if err != nil {
+		return err
+	}
+	defer temporary.Remove()
+	x.Dir = temporary.Path
 	command := &exam.Command{Args: args}
 	if _, err := exec.LookPath(args[0]); err != nil {
 		return unstartable(args[0], err)
@@ -462,7 +469,6 @@ func (p *program) examine(ctx context.Context, o *examOptions, cases []*exam.Cas
 	if ended := new(exitError); errors.As(context.Cause(ctx), &ended) {
 		return ended
 	}
-	var err error
 	if ctx.Err() == nil {
 		err = p.printScores(o, verdicts)
 	}

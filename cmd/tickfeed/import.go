@@ -105,7 +105,7 @@ func contentOfFormats() string {
 	return b.String()
 }
 
-func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths []string) error {
+func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths []string) (err error) {
 	if o.output == "" {
 		return usage("name the recording to write with -o, such as -o out.tick")
 	}
@@ -126,6 +126,7 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	}
 	if spool != "" {
 		defer os.Remove(spool)
+		defer func() { err = rawfile.AsGiven(err, spool, rawfile.StdinName) }()
 	}
 	text, err := o.findRecordings(cmd.Context(), paths, spool, as, filter.Filter)
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"tickfeed/cmd/child"
 	"tickfeed/cmd/exam"
 	"tickfeed/codec/lab"
+	"tickfeed/feed/scratch"
 )
 
 // Placeholders in the command of a lab's publisher.
@@ -31,11 +32,11 @@ const (
 // are called one at a time.
 type labPublisher struct {
 	p       *program
-	args    []string // without placeholders
-	addr    string   // where it listens
-	journal string   // directory; empty if the lab does not know it
-	temp    string   // directory to remove at the end; may be empty
-	kept    []string // journals that were left behind
+	args    []string     // without placeholders
+	addr    string       // where it listens
+	journal string       // directory; empty if the lab does not know it
+	temp    *scratch.Dir // removed at the end; nil for none
+	kept    []string     // journals that were left behind
 	died    func(error)
 
 	mu    sync.Mutex
@@ -75,11 +76,11 @@ func newLabPublisher(p *program, args []string, upstream, journal string, died f
 		ln.Close()
 	}
 	if hasPlaceholder(args, journalPlaceholder) && journal == "" {
-		dir, err := os.MkdirTemp("", "tickfeed-lab-")
-		if err != nil {
+		var err error
+		if x.temp, err = scratch.New("", "lab"); err != nil {
 			return nil, err
 		}
-		x.temp, x.journal = dir, filepath.Join(dir, "journal")
+		x.journal = filepath.Join(x.temp.Path, "journal")
 	}
 	for i := range x.args {
 		x.args[i] = strings.NewReplacer(listenPlaceholder, x.addr, journalPlaceholder, x.journal).Replace(x.args[i])
@@ -331,8 +332,8 @@ func (x *labPublisher) Close() error {
 		return nil
 	}
 	err := x.Stop()
-	if x.temp != "" {
-		return errors.Join(err, os.RemoveAll(x.temp))
+	if x.temp != nil {
+		return errors.Join(err, x.temp.Remove())
 	}
 	if len(x.kept) > 0 {
 		x.p.notef("journals that the publisher has left: %s", strings.Join(x.kept, ", "))

@@ -147,7 +147,7 @@ func (p *program) ledgerDiff(ctx context.Context, o *diffOptions, args []string)
 		}
 		d, err := p.openParty(ctx, o, path)
 		if err != nil {
-			return unreadable(ctx, asGiven(err, path, name))
+			return unreadable(ctx, rawfile.AsGiven(err, path, name))
 		}
 		defer d.close()
 		d.name = name
@@ -163,7 +163,7 @@ func (p *program) ledgerDiff(ctx context.Context, o *diffOptions, args []string)
 	case ctx.Err() != nil:
 		return errInterrupted
 	case errors.As(err, &of):
-		return &exitError{exitFailure, fmt.Errorf("%s: %w", parties[of.Party].title(), asGiven(of.Err, paths[of.Party], parties[of.Party].name))}
+		return &exitError{exitFailure, fmt.Errorf("%s: %w", parties[of.Party].title(), rawfile.AsGiven(of.Err, paths[of.Party], parties[of.Party].name))}
 	case err != nil:
 		return err
 	}

@@ -35,6 +35,7 @@ import (
 	"tickfeed/codec"
 	"tickfeed/codec/certs"
 	"tickfeed/feed/files/textfile"
+	"tickfeed/feed/scratch"
 	"tickfeed/feed/script"
 	"tickfeed/publisher"
 	"tickfeed/subscriber"
@@ -121,6 +122,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	defer signal.Stop(signals)
 
 	p := &program{args: args, stdin: stdin, stdout: stdout, stderr: stderr}
+	defer func() { _ = p.scratch.Remove() }() // the next command removes what is left
 	if f, ok := stdout.(*os.File); ok {
 		p.stdout = &watchedFile{f, p.watch(standardOutputName), isTerminal(f)}
 	}
@@ -146,8 +148,9 @@ type program struct {
 
 	configFile, logLevel, logFormat string
 	color                           string
-	running                         bool  // the command line and the configuration were parsed
-	misread                         error // what is wrong with them; only a command that validates runs in spite of it
+	running                         bool         // the command line and the configuration were parsed
+	misread                         error        // what is wrong with them; only a command that validates runs in spite of it
+	scratch                         *scratch.Dir // see scratchDir; nil if the command has no temporary files
 
 	mu      sync.Mutex    // guards the fields below
 	signal  os.Signal     // the first one received; nil before

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"tickfeed/codec/recording"
@@ -16,6 +15,7 @@ import (
 	"tickfeed/feed"
 	"tickfeed/feed/files"
 	"tickfeed/feed/files/rawfile"
+	"tickfeed/feed/scratch"
 )
 
 // spoolBound says for help texts how much of a pipe is copied.
@@ -105,7 +105,7 @@ func acceptFiles(ctx context.Context, o *importOptions) accepter {
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		return fileError(asGiven(err, rawfile.StdinName, name), true)
+		return fileError(rawfile.AsGiven(err, rawfile.StdinName, name), true)
 	}
 }
 
@@ -118,7 +118,11 @@ func (p *program) spool(ctx context.Context, pipe *files.Pipe, name string, acce
 	}
 	stop := p.progress(func() string { return fmt.Sprintf("copying %s: %s", oneLine(name), formatBytes(pipe.Copied())) })
 	defer stop()
-	path, err := pipe.Spool(ctx)
+	dir, err := p.scratchDir()
+	if err != nil {
+		return "", fmt.Errorf("copy %s to a temporary file: %w", name, err)
+	}
+	path, err := pipe.Spool(ctx, dir)
 	switch {
 	case errors.Is(err, context.Canceled):
 		return "", errInterrupted
@@ -126,6 +130,18 @@ func (p *program) spool(ctx context.Context, pipe *files.Pipe, name string, acce
 		return "", fmt.Errorf("copy %s to a temporary file: %w", name, err)
 	}
 	return path, nil
+}
+
+// scratchDir returns the directory for the command's temporary files, which run removes.
+func (p *program) scratchDir() (string, error) {
+	if p.scratch == nil {
+		d, err := scratch.New("", "pipe")
+		if err != nil {
+			return "", err
+		}
+		p.scratch = d
+	}
+	return p.scratch.Path, nil
 }
 
 // awaiting reports after a second that nothing has come from name, unless came is called before. came may be called more
@@ -141,24 +157,6 @@ func (p *program) sayAwaiting(name string) { p.notef("waiting for %s: nothing ha
 func isNamedPipe(path string) bool {
 	info, err := os.Stat(path)
 	return path != rawfile.Stdin && err == nil && info.Mode()&os.ModeNamedPipe != 0
-}
-
-// A namedError is an error about a temporary file, with its path replaced by the name that the user gave.
-type namedError struct {
-	error
-	spool, name string
-}
-
-func (e *namedError) Error() string { return strings.ReplaceAll(e.error.Error(), e.spool, e.name) }
-
-func (e *namedError) Unwrap() error { return e.error }
-
-// asGiven returns err with the path spool replaced by name, or nil if err is nil.
-func asGiven(err error, spool, name string) error {
-	if err == nil {
-		return nil
-	}
-	return &namedError{err, spool, name}
 }
 
 // standardInput inspects standard input if one of paths is "-". If the input is a recording, the text form of one, or

@@ -22,6 +22,7 @@ import (
 	"tickfeed/feed/files/itch"
 	"tickfeed/feed/files/rawfile"
 	"tickfeed/feed/files/textfile"
+	"tickfeed/feed/scratch"
 	"tickfeed/feed/script"
 	"tickfeed/publisher/journal"
 )
@@ -205,7 +206,7 @@ func flagsNamed(err error) error {
 		"Symbol": "--symbol", "Venue": "--venue", "Zone": "--zone", "Columns": "--column",
 	} {
 		if rest, ok := strings.CutPrefix(err.Error(), field); ok && (rest[0] == ' ' || rest[0] == ':') {
-			return &namedError{err, field, flag}
+			return rawfile.AsGiven(err, field, flag)
 		}
 	}
 	return err
@@ -238,8 +239,8 @@ type openRecording struct {
 	*recording.Input
 	name     string // the file or files, as given
 	imported bool
-	// temporary is a file that Close removes; empty if there is none.
-	temporary string
+	// temporary is a directory that Close removes; nil if there is none.
+	temporary *scratch.Dir
 }
 
 // title returns the name for people, on one line.
@@ -247,11 +248,7 @@ func (r *openRecording) title() string { return oneLine(r.name) }
 
 // Close closes the recording and removes its temporary file.
 func (r *openRecording) Close() error {
-	err := r.Input.Close()
-	if r.temporary != "" {
-		err = errors.Join(err, os.Remove(r.temporary))
-	}
-	return err
+	return errors.Join(r.Input.Close(), r.temporary.Remove())
 }
 
 // closeAll closes recordings.
@@ -273,15 +270,8 @@ func (p *program) openRecordings(ctx context.Context, paths []string, o *importO
 		return nil, err
 	}
 	defer func() {
-		for spool, name := range spooled {
-			if os.Remove(spool) == nil { // the file stays open, and is gone even after a crash
-				continue
-			}
-			for _, r := range all {
-				if r.name == name && r.temporary == "" {
-					r.temporary = spool
-				}
-			}
+		for spool := range spooled {
+			_ = os.Remove(spool) // the file stays open; run removes it on systems that remove no open file
 		}
 	}()
 	return p.openSpooled(ctx, paths, spooled, o)
@@ -295,7 +285,7 @@ func (p *program) openSpooled(ctx context.Context, paths []string, spooled map[s
 			all = nil
 		}
 		for spool, name := range spooled {
-			err = asGiven(err, spool, name)
+			err = rawfile.AsGiven(err, spool, name)
 		}
 	}()
 	cfg, err := o.config()
@@ -528,24 +518,27 @@ func unpack(ctx context.Context, w *os.File, path string) error {
 
 // openTemporary opens a temporary recording, which fill writes and closes. name names the files that it comes from.
 func openTemporary(name string, fill func(*os.File) error) (*openRecording, error) {
-	f, err := os.CreateTemp("", "tickfeed-*.tick")
+	dir, err := scratch.New("", "import")
 	if err != nil {
 		return nil, fmt.Errorf("import into a temporary recording: %w", err)
 	}
-	remove := func() { os.Remove(f.Name()) }
+	f, err := os.Create(filepath.Join(dir.Path, "imported.tick"))
+	if err != nil {
+		return nil, errors.Join(err, dir.Remove())
+	}
 	if err := fill(f); err != nil {
 		f.Close() // fill may have closed it already
-		remove()
+		_ = dir.Remove()
 		return nil, err
 	}
 	in, err := recording.Open(f.Name())
 	if err != nil {
-		remove()
+		_ = dir.Remove()
 		return nil, err
 	}
-	r := &openRecording{Input: in, name: name, imported: true, temporary: f.Name()}
-	if os.Remove(f.Name()) == nil { // the file stays open, and is gone even after a crash
-		r.temporary = ""
+	r := &openRecording{Input: in, name: name, imported: true, temporary: dir}
+	if dir.Remove() == nil { // the file stays open, and is gone even after a crash
+		r.temporary = nil
 	}
 	return r, nil
 }

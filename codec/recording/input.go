@@ -333,6 +333,7 @@ func (in *Input) decompress() error {
 		return fmt.Errorf("decompress to a temporary file: %w", err)
 	}
 	in.spill = spill
+	_ = os.Remove(spill.Name()) // so that nothing is left if the process is killed; some systems remove no open file
 	stream, err := zstd.NewReader(io.NewSectionReader(in.r, 0, in.raw), zstd.WithDecoderConcurrency(1),
 		zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {

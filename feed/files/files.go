@@ -253,10 +253,15 @@ func (s *Source) Read() int64 {
 
 // Stats returns the counts as of the last return from Next. It is safe for concurrent use.
 func (s *Source) Stats() Stats {
-	if k := s.known(); k != nil {
-		return k.stats()
+	k := s.known()
+	if k == nil {
+		return Stats{}
 	}
-	return Stats{}
+	st := k.stats()
+	if p, ok := s.importer.(*piped); ok {
+		st.FirstBad = rawfile.AsGiven(st.FirstBad, p.spool, rawfile.StdinName)
+	}
+	return st
 }
 
 // Recognise returns the format of the file at path. If the format is unknown, the error is a [*rawfile.FormatError] that

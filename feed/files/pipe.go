@@ -11,6 +11,7 @@ import (
 
 	"tickfeed/feed"
 	"tickfeed/feed/files/rawfile"
+	"tickfeed/feed/scratch"
 )
 
 // A Pipe is standard input whose beginning was read to detect its format. Read returns all bytes from the start.
@@ -141,11 +142,10 @@ const MaxSpool = 64 << 30
 // Copied returns how many bytes Spool has copied so far. Other goroutines may call it.
 func (p *Pipe) Copied() int64 { return p.copied.Load() }
 
-// Spool copies the pipe's data, without unpacking it, to a new temporary file, which the caller must
-// remove. The error is from reading, writing, or ctx, or says that there are more than MaxSpool bytes. If ctx ends, at most one
+// Spool copies the pipe's data, without unpacking it, to a new file in dir, which the caller must remove. The error is from reading, writing, or ctx, or says that there are more than MaxSpool bytes. If ctx ends, at most one
 // read is still under way when Spool returns.
-func (p *Pipe) Spool(ctx context.Context) (path string, err error) {
-	f, err := os.CreateTemp("", "tickfeed-*.stdin")
+func (p *Pipe) Spool(ctx context.Context, dir string) (path string, err error) {
+	f, err := os.CreateTemp(dir, "*.stdin")
 	if err != nil {
 		return "", err
 	}
@@ -193,6 +193,7 @@ type piped struct {
 	stdin  io.Reader
 	glance *glance
 	source atomic.Pointer[Source] // nil until the format is known
+	dir    *scratch.Dir           // of spool; nil if there is none
 	spool  string                 // the temporary file with the input; empty if there is none
 	err    error                  // the error of opening the input, which Next repeats
 }
@@ -210,7 +211,8 @@ func (p *piped) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 	if p.err != nil {
 		return 0, p.err
 	}
-	return p.source.Load().Next(ctx, batch)
+	n, err := p.source.Load().Next(ctx, batch)
+	return n, rawfile.AsGiven(err, p.spool, rawfile.StdinName)
 }
 
 func (p *piped) open(ctx context.Context) error {
@@ -224,30 +226,25 @@ func (p *piped) open(ctx context.Context) error {
 	}
 	pipe := p.glance.pipe
 	s := &Source{}
-	if err := s.openPipe(ctx, pipe, p.cfg, &p.spool); err != nil {
-		return err
+	if err := p.openPipe(ctx, s, pipe); err != nil {
+		return rawfile.AsGiven(err, p.spool, rawfile.StdinName)
 	}
 	p.source.Store(s)
 	return nil
 }
 
-// openPipe opens standard input, whose beginning has been read. If its format cannot be read sequentially, the input is first
-// written to a temporary file, whose path is stored in spool.
-func (s *Source) openPipe(ctx context.Context, pipe *Pipe, cfg Config, spool *string) (err error) {
-	f := cfg.Format
+// openPipe makes s the source of standard input, whose beginning has been read. If its format cannot be read sequentially, the input is
+// first written to a temporary file.
+func (p *piped) openPipe(ctx context.Context, s *Source, pipe *Pipe) (err error) {
+	f, paths, stdin := p.cfg.Format, []string{rawfile.Stdin}, io.Reader(pipe)
 	if bytes.HasPrefix(pipe.Head(), []byte("PK\x03\x04")) {
-		if *spool, err = pipe.Spool(ctx); err == nil {
-			f, err = recognise(*spool, f)
-		}
-		if err != nil {
+		if err := p.copy(ctx, pipe); err != nil {
 			return err
 		}
-		s.format = f
-		if err := s.open([]string{*spool}, nil, &cfg); err != nil {
+		if f, err = recognise(p.spool, f); err != nil {
 			return err
 		}
-		s.importer.Meter(&s.meter)
-		return nil
+		paths, stdin = []string{p.spool}, nil
 	}
 	if f == "" && len(pipe.Head()) > 0 {
 		var reason string
@@ -258,22 +255,33 @@ func (s *Source) openPipe(ctx context.Context, pipe *Pipe, cfg Config, spool *st
 	if f == "" {
 		f = CSV // the input is empty
 	}
-	paths, stdin := []string{rawfile.Stdin}, io.Reader(pipe)
 	switch d := dialectOf(f); {
+	case p.spool != "":
 	case d.notPiped != nil:
 		return d.notPiped
 	case d.spooled:
-		if *spool, err = pipe.Spool(ctx); err != nil {
+		if err := p.copy(ctx, pipe); err != nil {
 			return err
 		}
-		paths, stdin = []string{*spool}, nil
+		paths, stdin = []string{p.spool}, nil
 	}
 	s.format = f
-	if err := s.open(paths, stdin, &cfg); err != nil {
+	if err := s.open(paths, stdin, &p.cfg); err != nil {
 		return err
 	}
 	s.importer.Meter(&s.meter)
 	return nil
+}
+
+// copy copies pipe to the temporary file spool.
+func (p *piped) copy(ctx context.Context, pipe *Pipe) (err error) {
+	if p.dir == nil {
+		if p.dir, err = scratch.New("", "pipe"); err != nil {
+			return err
+		}
+	}
+	p.spool, err = pipe.Spool(ctx, p.dir.Path)
+	return err
 }
 
 var errNoPair = &rawfile.FormatError{File: rawfile.StdinName, Reason: "LOBSTER files come in pairs; put it into a file with its own name"}
@@ -287,10 +295,8 @@ func (p *piped) Close() error {
 	if s := p.source.Load(); s != nil {
 		err = s.Close()
 	}
-	if p.spool != "" {
-		err = errors.Join(err, os.Remove(p.spool))
-		p.spool = ""
-	}
+	err = errors.Join(err, p.dir.Remove())
+	p.dir = nil
 	if p.err == nil {
 		p.err = os.ErrClosed
 	}

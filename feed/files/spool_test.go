@@ -1,15 +1,19 @@
 package files
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tickfeed/feed"
 )
 
 // A copy of a pipe has a bound, and ends with its context.
@@ -56,4 +60,48 @@ func TestOpenContextEndsSpool(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	assert.Empty(t, left)
+}
+
+// What is wrong with a pipe that is copied to a temporary file names standard input, and the file is removed at the end.
+func TestSpooledErrorsNameStandardInput(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	t.Setenv("TMP", dir) // on Windows
+	var packed bytes.Buffer
+	z := zip.NewWriter(&packed)
+	w, err := z.Create("quotes.csv")
+	require.NoError(t, err)
+	_, err = io.WriteString(w, "time,symbol,bid,ask\n2026-03-02T09:30:00Z,AAPL,187.25,187.27\n2026-03-02T09:30:01Z,AAPL,x,187.27\n")
+	require.NoError(t, err)
+	require.NoError(t, z.Close())
+	read := func(input []byte, cfg Config) (*Source, error) {
+		p, err := NewPipe(t.Context(), bytes.NewReader(input))
+		require.NoError(t, err)
+		src, err := Open([]string{"-"}, p, cfg)
+		if err != nil {
+			return nil, err
+		}
+		t.Cleanup(func() { src.Close() })
+		for err == nil {
+			_, err = src.Next(t.Context(), make([]feed.Tick, 10))
+		}
+		return src, err
+	}
+	_, err = read(packed.Bytes(), Config{})
+	assert.ErrorContains(t, err, "stdin:3:")
+	assert.True(t, Skippable(err))
+	src, err := read(packed.Bytes(), Config{SkipBad: 1})
+	assert.Equal(t, io.EOF, err)
+	assert.ErrorContains(t, src.Stats().FirstBad, "stdin:3:")
+	_, err = read(packed.Bytes()[:packed.Len()-30], Config{})
+	assert.ErrorContains(t, err, "stdin")
+	assert.NotContains(t, err.Error(), dir)
+
+	spooled, err := filepath.Glob(filepath.Join(dir, "*", "*.stdin"))
+	require.NoError(t, err)
+	assert.Len(t, spooled, 2, "of the sources that are open")
+	require.NoError(t, src.Close())
+	spooled, err = filepath.Glob(filepath.Join(dir, "*"))
+	require.NoError(t, err)
+	assert.Len(t, spooled, 1)
 }

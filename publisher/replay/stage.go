@@ -18,6 +18,7 @@ import (
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
+	"tickfeed/feed/scratch"
 	"tickfeed/publisher"
 	"tickfeed/publisher/journal"
 )
@@ -37,7 +38,7 @@ import (
 type Stage struct {
 	cfg     publisher.Config
 	origin  feed.SessionID
-	scratch *scratchDir
+	scratch *scratch.Dir
 	doors   []*door
 	follow  time.Duration // followTime, except in a test
 	stall   time.Duration // stallTime, except in a test
@@ -99,16 +100,16 @@ const (
 // new directory within dir, or within the default directory for temporary files if dir is empty.
 func NewStage(cfg publisher.Config, origin feed.SessionID, dir string, listeners []net.Listener) (*Stage, error) {
 	cfg.Mode = codec.ModeReplay
-	cfg.FS, cfg.Sync = scratch{}, journal.SyncNone
+	cfg.FS, cfg.Sync = scratchFS{}, journal.SyncNone
 	s := &Stage{cfg: cfg, origin: origin, follow: followTime, stall: stallTime, longest: longestWait, slots: make(chan struct{}, maxLeaving)}
 	for _, ln := range listeners {
 		s.doors = append(s.doors, newDoor(ln))
 	}
 	var err error
-	if s.scratch, err = newScratchDir(dir); err == nil {
-		s.cfg.Journal = s.scratch.path
+	if s.scratch, err = scratch.New(dir, "replay"); err == nil {
+		s.cfg.Journal = s.scratch.Path
 		if err = s.cfg.Fit(sideBySide); err != nil {
-			_ = s.scratch.remove()
+			_ = s.scratch.Remove()
 		}
 	}
 	if err != nil {
@@ -125,7 +126,7 @@ func NewStage(cfg publisher.Config, origin feed.SessionID, dir string, listeners
 func (s *Stage) Begin(ctx context.Context, first uint64, state *feed.State) error {
 	s.mu.Lock()
 	s.acts++
-	a := &act{dir: filepath.Join(s.scratch.path, strconv.Itoa(s.acts))}
+	a := &act{dir: filepath.Join(s.scratch.Path, strconv.Itoa(s.acts))}
 	s.mu.Unlock()
 	cfg := s.cfg
 	cfg.Journal = a.dir
@@ -470,7 +471,7 @@ func (s *Stage) Close() error {
 		d.ln.Close()
 	}
 	s.retired.Wait()
-	return errors.Join(err, s.scratch.remove())
+	return errors.Join(err, s.scratch.Remove())
 }
 
 var errOver = errors.New("the replay is over")
@@ -569,11 +570,11 @@ func (l *stageListener) Close() error {
 // Addr implements net.Listener.
 func (l *stageListener) Addr() net.Addr { return l.addr }
 
-// scratch is a file system for journals that do not outlive the process: nothing is synced.
-type scratch struct{ journal.OS }
+// scratchFS is a file system for journals that do not outlive the process: nothing is synced.
+type scratchFS struct{ journal.OS }
 
 // Create implements journal.FS.
-func (f scratch) Create(name string) (recording.File, error) {
+func (f scratchFS) Create(name string) (recording.File, error) {
 	file, err := f.OS.Create(name)
 	if err != nil {
 		return nil, err
@@ -582,12 +583,12 @@ func (f scratch) Create(name string) (recording.File, error) {
 }
 
 // Prepare implements journal.FS.
-func (scratch) Prepare(string, int64) (journal.PreparedFile, error) {
+func (scratchFS) Prepare(string, int64) (journal.PreparedFile, error) {
 	return nil, errors.ErrUnsupported
 }
 
 // Check implements journal.FS.
-func (f scratch) Check(name string, file io.Closer) error {
+func (f scratchFS) Check(name string, file io.Closer) error {
 	if u, ok := file.(unsynced); ok {
 		file = u.File
 	}
@@ -595,7 +596,7 @@ func (f scratch) Check(name string, file io.Closer) error {
 }
 
 // SyncDir implements journal.FS.
-func (scratch) SyncDir(string) error { return nil }
+func (scratchFS) SyncDir(string) error { return nil }
 
 type unsynced struct{ recording.File }
 

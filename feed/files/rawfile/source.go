@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	"tickfeed/feed"
@@ -73,6 +74,24 @@ const Stdin = "-"
 
 // StdinName is the name of standard input in messages.
 const StdinName = "stdin"
+
+// AsGiven returns err with ours, such as the path of a temporary file, replaced by given, the name that the user gave. It returns err
+// itself if its text does not have ours.
+func AsGiven(err error, ours, given string) error {
+	if err == nil || ours == "" || !strings.Contains(err.Error(), ours) {
+		return err
+	}
+	return &namedError{err, ours, given}
+}
+
+type namedError struct {
+	error
+	ours, given string
+}
+
+func (e *namedError) Error() string { return strings.ReplaceAll(e.error.Error(), e.ours, e.given) }
+
+func (e *namedError) Unwrap() error { return e.error }
 
 // Stdin sets the reader for the path [Stdin]. It must be called before the first Next.
 func (s *Source) Stdin(r io.Reader) { s.stdin = r }
