@@ -289,6 +289,8 @@ func (p *Publisher) handshake(nc net.Conn) (*conn, *codec.Refusal, error) {
 	switch {
 	case errors.Is(err, codec.ErrMalformed) && isTLS(r.Unread()):
 		return refuse(codec.CodeProtocol, "the client speaks TLS, and this listener does not: connect without TLS, or serve with --tls-cert")
+	case errors.Is(err, codec.ErrMalformed) && isHTTP(r.Unread()):
+		return refuse(codec.CodeProtocol, "the client speaks HTTP, and this is the address of the feed: commands such as health, top and control, and scrapers, connect to that of --http")
 	case errors.Is(err, codec.ErrMalformed), errors.Is(err, codec.ErrUnknownMessage):
 		return refuse(codec.CodeProtocol, "this is a tickfeed publisher: %v", err)
 	case err != nil:

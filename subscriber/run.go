@@ -179,7 +179,7 @@ func (r *runner) handshake(ctx context.Context, conn net.Conn, addr string) erro
 	}
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("%s: no welcome within %v: is it the stream of a tickfeed publisher, and not another port or program?", addr, handshakeTimeout)
+		return fmt.Errorf("%s: no welcome within %v: is it the address of a feed (--listen of the publisher), and not that of --http or of another program?", addr, handshakeTimeout)
 	case err != nil:
 		return r.readError(addr, err)
 	case t != codec.TypeWelcome:

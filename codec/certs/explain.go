@@ -68,12 +68,22 @@ func DialError(err error) error {
 	return &Error{Text: text, Err: err}
 }
 
+// IsFeed reports whether err ended a handshake because a publisher that does not speak TLS refused it.
+func IsFeed(err error) bool {
+	var header tls.RecordHeaderError
+	h := &header.RecordHeader
+	return errors.As(err, &header) && h[0] >= 0x90 && h[0] <= 0x9f && h[1] == 3 // a refusal: see PROTOCOL.md
+}
+
 func dialText(err error, now time.Time) string {
 	var header tls.RecordHeaderError
 	var unverified *tls.CertificateVerificationError
 	switch alert := alertOf(err); {
 	case errors.As(err, &header):
-		if h := header.RecordHeader[:]; h[0] >= 0x90 && h[0] <= 0x9f && h[1] == 3 { // a refusal: see PROTOCOL.md
+		if bytes.HasPrefix(header.RecordHeader[:], []byte("HTTP")) {
+			return "an HTTP server without TLS answers there: connect to the address of the feed (--listen of the publisher, not --http)"
+		}
+		if IsFeed(err) {
 			return "the publisher does not speak TLS here; connect without --tls, or to its TLS port"
 		}
 		return "the server does not speak TLS; connect without --tls, or to another port"
