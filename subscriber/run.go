@@ -14,6 +14,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/certs"
+	"tickfeed/codec/neterror"
 )
 
 // A runner is one Run.
@@ -510,7 +511,7 @@ func (r *runner) logChange(c *Change) {
 	}
 	e = e.Stringer("state", c.State).Str("addr", c.Addr).Uint64("next", r.line.position.Next)
 	if c.Err != nil {
-		e = e.AnErr("error", c.Err)
+		e = e.AnErr("error", neterror.Plain(c.Err))
 	}
 	for _, ns := range []struct {
 		key     string

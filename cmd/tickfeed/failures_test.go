@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -98,12 +99,12 @@ func TestFailuresSchedule(t *testing.T) {
 	assert.Equal(t, []int{0, 10, 30, 70, 150, 310, 630, 1230, 1830, 2430, 3030, 3630}, at)
 	said = nil
 	f.failed(r, "a:1", errors.New("a:1 closed the connection without a welcome"), now)
-	f.failed(r, "b:1", &net.OpError{Op: "read", Net: "tcp", Err: errors.New("connection reset by peer")}, now)
+	f.failed(r, "b:1", &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}, now)
 	f.connected(r, "a:1")
 	f.failed(r, "a:1", errors.New("a:1 closed the connection without a welcome"), now)
 	f.failed(r, "a:1", &subscriber.RefusedError{Addr: "a:1", Code: codec.CodeUnauthorized}, now)
 	const advice = "; trying again until it answers (--max-attempts N would give up)"
-	assert.Equal(t, []string{"a:1 closed the connection without a welcome" + advice, "b:1: no welcome: connection reset by peer" + advice,
+	assert.Equal(t, []string{"a:1 closed the connection without a welcome" + advice, "b:1: no welcome: the peer reset the connection" + advice,
 		"a:1 closed the connection without a welcome" + advice}, said)
 
 	said = nil
