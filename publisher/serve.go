@@ -224,10 +224,10 @@ func (c *conn) logClient(e *zerolog.Event) {
 		return
 	}
 	if c.client.name != "" {
-		e.Str("client", c.client.name)
+		e.Str("client", cutText(c.client.name))
 	}
 	if c.client.cert != "" {
-		e.Str("certificate", c.client.cert)
+		e.Str("certificate", cutText(c.client.cert))
 	}
 }
 

@@ -61,7 +61,7 @@ func TestFailuresAreSaid(t *testing.T) {
 	}{
 		"refused dial": {closed.Addr().String(), `cannot connect to ADDR: connection refused; trying again until it answers`, exitFailure},
 		"SSH":          {answering(t, hello("SSH-2.0-OpenSSH_9.6\r\n")), `protocol: ADDR does not speak tickfeed \(it is an SSH server\).*; trying again until`, exitFailure},
-		"HTTP":         {answering(t, hello("HTTP/1.1 400 Bad Request\r\n\r\n")), `protocol: ADDR does not speak tickfeed \(it is an HTTP server: connect to the address of the feed\).*; trying again until`, exitFailure},
+		"HTTP":         {answering(t, hello("HTTP/1.1 400 Bad Request\r\n\r\n")), `protocol: ADDR does not speak tickfeed \(it is an HTTP server: connect to the address of the feed, which is that of --listen of the publisher, not of --http\).*; trying again until`, exitFailure},
 		"no welcome":   {nobody, `(ADDR closed the connection without a welcome|ADDR: no welcome: .*reset.*); trying again until`, exitFailure},
 		"busy":         {busy.addr, `ADDR refused: busy.*; trying again until`, exitFailure},
 	} {

@@ -231,7 +231,11 @@ func alertOf(err error) string {
 // IsAlert reports whether err is an alert of the peer.
 func IsAlert(err error) bool { return alertOf(err) != "" }
 
-const maxNames = 5 // of a certificate, in a text
+// Bounds of the names of a certificate in a text: the peer chose them.
+const (
+	maxNames  = 5
+	maxLength = 200 // bytes of one of them
+)
 
 func names(c *x509.Certificate) []string {
 	all := slices.Clone(c.DNSNames)
@@ -244,6 +248,11 @@ func names(c *x509.Certificate) []string {
 	}
 	if len(all) > maxNames {
 		all = append(all[:maxNames:maxNames], "…")
+	}
+	for i, name := range all {
+		if len(name) > maxLength {
+			all[i] = strings.ToValidUTF8(name[:maxLength], "") + "…"
+		}
 	}
 	return all
 }
