@@ -162,9 +162,7 @@ func TestHostileNamesOfUsers(t *testing.T) {
 			sans = append(sans, fmt.Sprintf("n%d.%d.example", i, i))
 		}
 	}
-	for _, name := range []string{"\x1b[31mred", "line\nfeed", strings.Repeat("y", 10_000)} {
-		sans = append(sans, name)
-	}
+	sans = append(sans, "\x1b[31mred", "line\nfeed", strings.Repeat("y", 10_000))
 	certstest.WriteFile(dir, "users.yml", []byte(good.String()))
 	certstest.WriteFile(dir, "bad.yml", []byte(bad.String()))
 	pub := startCommand(t, dir, "publish", "--rate", "100", "--instruments", "5", "--listen", "unix:p.sock", "--http", "unix:h.sock", "--log-format", "json", "--log-level", "debug",
