@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"net"
@@ -212,6 +213,16 @@ func fillTLS(c *tls.Config) (*tls.Config, error) {
 		c.SessionTicketsDisabled = true // a client must show its certificate each time
 	}
 	return c, nil
+}
+
+// isHTTP reports whether b begins a request of HTTP.
+func isHTTP(b []byte) bool {
+	for _, method := range []string{"GET ", "POST ", "HEAD ", "PUT ", "OPTIONS "} {
+		if bytes.HasPrefix(b, []byte(method)) {
+			return true
+		}
+	}
+	return false
 }
 
 // isTLS reports whether b begins a TLS handshake.

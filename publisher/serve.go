@@ -16,6 +16,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/lobby"
+	"tickfeed/codec/neterror"
 
 	"github.com/rs/zerolog"
 )
@@ -101,7 +102,7 @@ func (p *Publisher) Serve(ctx context.Context, ln net.Listener) error {
 		case errors.Is(err, syscall.ECONNABORTED): // the client has left already
 			continue
 		case refusing.begins(passes):
-			p.cfg.Logger.Warn().Err(err).Msg("cannot accept connections for now; existing connections continue")
+			p.cfg.Logger.Warn().Err(neterror.Plain(err)).Msg("cannot accept connections for now; existing connections continue")
 		case refusing.ends(err == nil):
 			p.cfg.Logger.Info().Msg("accepting connections again")
 		}
@@ -198,7 +199,7 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 		case errors.Is(err, io.EOF): // nothing was sent: something looked whether the port is open
 			s.tallies.ended.log.Debug().Str("remote", nc.RemoteAddr().String()).Msg("connection ended before login: nothing was sent")
 		default:
-			s.tallies.ended.line(nc).Err(p.loginError(err)).Msg("connection ended before login")
+			s.tallies.ended.line(nc).Err(neterror.Plain(p.loginError(err))).Msg("connection ended before login")
 		}
 		abandon(nc, err)
 		return nil
@@ -223,10 +224,10 @@ func (c *conn) logClient(e *zerolog.Event) {
 		return
 	}
 	if c.client.name != "" {
-		e.Str("client", c.client.name)
+		e.Str("client", cutText(c.client.name))
 	}
 	if c.client.cert != "" {
-		e.Str("certificate", c.client.cert)
+		e.Str("certificate", cutText(c.client.cert))
 	}
 }
 
@@ -244,7 +245,7 @@ func (p *Publisher) remove(c *conn) {
 		e = e.Str("user", cutText(c.client.user))
 	}
 	e.Uint64("next", c.progress.told.Load()).Uint64("confirmed", c.progress.confirmed.Load()).
-		AnErr("reason", c.reason).Msg("subscriber left")
+		AnErr("reason", neterror.Plain(c.reason)).Msg("subscriber left")
 }
 
 // farewell sends m to a peer that has not logged in, closes the connection for writing, and gives the peer time to read
@@ -289,6 +290,8 @@ func (p *Publisher) handshake(nc net.Conn) (*conn, *codec.Refusal, error) {
 	switch {
 	case errors.Is(err, codec.ErrMalformed) && isTLS(r.Unread()):
 		return refuse(codec.CodeProtocol, "the client speaks TLS, and this listener does not: connect without TLS, or serve with --tls-cert")
+	case errors.Is(err, codec.ErrMalformed) && isHTTP(r.Unread()):
+		return refuse(codec.CodeProtocol, "the client speaks HTTP, and this is the address of the feed: commands such as health, top and control, and scrapers, connect to that of --http")
 	case errors.Is(err, codec.ErrMalformed), errors.Is(err, codec.ErrUnknownMessage):
 		return refuse(codec.CodeProtocol, "this is a tickfeed publisher: %v", err)
 	case err != nil:

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tickfeed/codec"
+	"tickfeed/codec/neterror"
 	"tickfeed/feed"
 	"tickfeed/feed/nouns"
 )
@@ -66,7 +67,7 @@ type GiveUpError struct {
 }
 
 func (e *GiveUpError) Error() string {
-	return fmt.Sprintf("gave up after %s: %v", nouns.Count(e.Attempts, "attempt"), e.Last)
+	return fmt.Sprintf("gave up after %s: %v", nouns.Count(e.Attempts, "attempt"), neterror.Plain(e.Last))
 }
 
 func (e *GiveUpError) Unwrap() error { return e.Last }

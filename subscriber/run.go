@@ -14,6 +14,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/certs"
+	"tickfeed/codec/neterror"
 )
 
 // A runner is one Run.
@@ -179,7 +180,7 @@ func (r *runner) handshake(ctx context.Context, conn net.Conn, addr string) erro
 	}
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("%s: no welcome within %v: is it the stream of a tickfeed publisher, and not another port or program?", addr, handshakeTimeout)
+		return fmt.Errorf("%s: no welcome within %v: is it the address of a feed (--listen of the publisher), and not that of --http or of another program?", addr, handshakeTimeout)
 	case err != nil:
 		return r.readError(addr, err)
 	case t != codec.TypeWelcome:
@@ -510,7 +511,7 @@ func (r *runner) logChange(c *Change) {
 	}
 	e = e.Stringer("state", c.State).Str("addr", c.Addr).Uint64("next", r.line.position.Next)
 	if c.Err != nil {
-		e = e.AnErr("error", c.Err)
+		e = e.AnErr("error", neterror.Plain(c.Err))
 	}
 	for _, ns := range []struct {
 		key     string

@@ -264,7 +264,7 @@ func TestGivesUp(t *testing.T) {
 		require.ErrorAs(t, err, &gaveUp)
 		assert.Equal(t, 6, gaveUp.Attempts)
 		assert.Equal(t, []string{"a", "b", "c", "a", "b", "c"}, dialled)
-		assert.Contains(t, err.Error(), "gave up after 6 attempts: protocol: c does not speak tickfeed (it is an HTTP server: connect to the address of the feed)")
+		assert.Contains(t, err.Error(), "gave up after 6 attempts: protocol: c does not speak tickfeed (it is an HTTP server: connect to the address of the feed, which is")
 	})
 }
 
@@ -276,7 +276,7 @@ func TestNoWelcome(t *testing.T) {
 		began := time.Now()
 		err := mustNew(t, cfg).Run(t.Context(), (&app{}).handle)
 		stop()
-		require.ErrorContains(t, err, "no welcome within 5s")
+		require.ErrorContains(t, err, "no welcome within 5s: is it the address of a feed (--listen of the publisher), and not that of --http")
 		assert.Equal(t, handshakeTimeout, time.Since(began))
 	})
 }

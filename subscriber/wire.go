@@ -67,7 +67,7 @@ func (w *wire) deadline() time.Time {
 func (w *wire) hint() string {
 	switch {
 	case bytes.HasPrefix(w.first[:], []byte("HTTP/")):
-		return " (it is an HTTP server: connect to the address of the feed)"
+		return " (it is an HTTP server: connect to the address of the feed, which is that of --listen of the publisher, not of --http)"
 	case bytes.HasPrefix(w.first[:], []byte{0x15, 0x03}):
 		return " (it is a TLS server: connect with TLS)"
 	case bytes.HasPrefix(w.first[:], []byte("SSH-")):

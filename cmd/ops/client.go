@@ -131,6 +131,8 @@ func (c *Client) explain(err error, timeout time.Duration) error {
 		return ErrNotHTTP
 	case c.TLS == nil:
 		return err
+	case certs.IsFeed(err):
+		return ErrNotHTTP
 	}
 	return certs.DialError(err)
 }

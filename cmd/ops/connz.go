@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"tickfeed/feed/nouns"
 )
@@ -19,7 +19,7 @@ type Conn struct {
 	Name      string        `json:"name"` // of the client, as it says
 	User      string        `json:"user,omitempty"`
 	Address   string        `json:"address"` // of the peer
-	State     string        `json:"state,omitempty"`
+	State     string        `json:"state"`   // of a subscription; of a subscriber, live or behind
 	Since     *time.Time    `json:"since,omitempty"`
 	Filter    []string      `json:"filter,omitempty"` // of the line; empty for all instruments
 	Start     uint64        `json:"start,omitempty"`  // number at which the line began
@@ -37,6 +37,12 @@ type Conn struct {
 
 	lag func() time.Duration // computes LagTime of a connection that is listed; nil if it is set
 }
+
+// The states of a subscriber: it is behind if the ticks that it has not been sent are older than behindTime.
+const (
+	stateLive, stateBehind = "live", "behind"
+	behindTime             = time.Second
+)
 
 // Bounds of /connz.
 const (
@@ -109,6 +115,12 @@ func list(conns []Conn, by string, order func(a, b *Conn) int, limit int) *connL
 		if c.lag != nil {
 			c.LagTime = c.lag()
 		}
+		if c.State == "" {
+			c.State = stateLive
+			if c.LagTime > behindTime {
+				c.State = stateBehind
+			}
+		}
 		c.Name, c.User, c.Address = nameOf(c.Name), nameOf(c.User), nameOf(c.Address)
 		n := len(c.Filter)
 		c.Filter = slices.Clone(c.Filter[:min(n, mostPatterns)])
@@ -122,6 +134,59 @@ func list(conns []Conn, by string, order func(a, b *Conn) int, limit int) *connL
 	return l
 }
 
+// tableWidth is the width of the table of connections, in columns, if their names are not extraordinary.
+const tableWidth = 100
+
+// A column is a column of that table.
+type column struct {
+	head  string
+	cell  func(c *Conn) string
+	least int // width to which it may be cut; 0 for not at all
+}
+
+// columns returns the columns of the table. Those that are empty for all connections are left out.
+func columns(now time.Time) []column {
+	number := func(n uint64) string { return nouns.Thousands(n) }
+	return []column{
+		{"CONN", func(c *Conn) string { return strconv.FormatUint(c.Number, 10) }, 0},
+		{"NAME", func(c *Conn) string { return c.Name }, 10},
+		{"USER", func(c *Conn) string { return c.User }, 8},
+		{"ADDRESS", func(c *Conn) string { return c.Address }, 15},
+		{"STATE", func(c *Conn) string { return c.State }, 0},
+		{"FOR", func(c *Conn) string {
+			if c.Since == nil {
+				return ""
+			}
+			return roughly(now.Sub(*c.Since))
+		}, 0},
+		{"POSITION", func(c *Conn) string {
+			if c.Position == 0 {
+				return ""
+			}
+			return number(c.Position)
+		}, 0},
+		{"LAG", func(c *Conn) string { return number(c.LagTicks) }, 0},
+		{"TIME", func(c *Conn) string { return short(c.LagTime) }, 0},
+		{"POLICY", func(c *Conn) string {
+			if c.Policy != "" && c.Policy != "all" {
+				return c.Policy + " " + c.MaxLag.String()
+			}
+			return c.Policy
+		}, 0},
+		{"BYTES", func(c *Conn) string {
+			if c.Bytes == 0 {
+				return ""
+			}
+			return number(c.Bytes)
+		}, 0},
+		{"FILTER", func(c *Conn) string { return cmp.Or(strings.Join(c.Filter, ","), "*") }, 8},
+	}
+}
+
+// narrowing are the columns of a table that is too wide that are cut or, if they may not be cut, left out, in this order; JSON has
+// them.
+var narrowing = []string{"FILTER", "BYTES", "ADDRESS", "USER", "NAME", "FOR", "POSITION"}
+
 // String is the list as a table.
 func (l *connList) String() string {
 	var b strings.Builder
@@ -129,31 +194,72 @@ func (l *connList) String() string {
 	if len(l.Conns) == 0 {
 		return b.String()
 	}
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "CONN\tNAME\tUSER\tADDRESS\tSTATE\tSINCE\tSTART\tPOSITION\tLAG\tTIME\tPOLICY\tBYTES\tFILTER")
-	for i := range l.Conns {
-		c := &l.Conns[i]
-		since, policy, filter, start, bytes := "", c.Policy, strings.Join(c.Filter, ","), "", ""
-		if c.Since != nil {
-			since = c.Since.UTC().Format(time.RFC3339)
+	var table [][]string // by column; the heading first
+	least := make(map[string]int)
+	for _, c := range columns(time.Now()) {
+		cells, empty := []string{c.head}, true
+		for i := range l.Conns {
+			text := c.cell(&l.Conns[i])
+			cells, empty = append(cells, dash(text)), empty && text == ""
 		}
-		if policy != "" && policy != "all" {
-			policy += " " + c.MaxLag.String()
+		if !empty {
+			table, least[c.head] = append(table, cells), c.least
 		}
-		if filter == "" {
-			filter = "*"
-		}
-		if c.Start != 0 {
-			start = strconv.FormatUint(c.Start, 10)
-		}
-		if c.Bytes != 0 {
-			bytes = strconv.FormatUint(c.Bytes, 10)
-		}
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", c.Number, dash(c.Name), dash(c.User), dash(c.Address), dash(c.State), dash(since), dash(start), c.Position,
-			c.LagTicks, short(c.LagTime), dash(policy), dash(bytes), filter)
 	}
-	w.Flush()
+	for _, head := range narrowing {
+		over := 2*(len(table)-1) - tableWidth
+		for _, cells := range table {
+			over += widest(cells)
+		}
+		i := slices.IndexFunc(table, func(cells []string) bool { return cells[0] == head })
+		switch {
+		case over <= 0 || i < 0:
+		case least[head] == 0:
+			table = slices.Delete(table, i, i+1)
+		default:
+			room := max(least[head], widest(table[i])-over)
+			for j, text := range table[i] {
+				table[i][j] = shorten(text, room)
+			}
+		}
+	}
+	for row := range table[0] {
+		var line strings.Builder
+		for _, cells := range table {
+			fmt.Fprintf(&line, "%-*s", widest(cells)+2, cells[row])
+		}
+		fmt.Fprintln(&b, strings.TrimRight(line.String(), " "))
+	}
 	return b.String()
+}
+
+// widest returns the number of characters of the longest text.
+func widest(texts []string) (n int) {
+	for _, text := range texts {
+		n = max(n, utf8.RuneCountInString(text))
+	}
+	return n
+}
+
+// shorten returns text with at most width characters.
+func shorten(text string, width int) string {
+	if r := []rune(text); len(r) > width {
+		return string(r[:width-1]) + "…"
+	}
+	return text
+}
+
+// roughly returns d in its largest unit, such as 3d, 5h, 12m or 40s.
+func roughly(d time.Duration) string {
+	for _, unit := range []struct {
+		d    time.Duration
+		name string
+	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}} {
+		if d >= unit.d {
+			return fmt.Sprintf("%d%s", d/unit.d, unit.name)
+		}
+	}
+	return fmt.Sprintf("%ds", max(0, d)/time.Second)
 }
 
 func dash(s string) string { return cmp.Or(s, "-") }

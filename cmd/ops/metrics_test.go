@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/stretchr/testify/assert"
@@ -303,7 +304,8 @@ func TestFilesThatCannotBeUsedAreInTheMetrics(t *testing.T) {
 
 // Connections are sorted and limited as the request says, those that are furthest behind first.
 func TestConnzIsSortedAndLimited(t *testing.T) {
-	at := func(s int) *time.Time { t := time.Unix(int64(s), 0); return &t }
+	began := time.Now().Add(-2 * time.Hour)
+	at := func(s int) *time.Time { t := began.Add(-time.Duration(10-s) * time.Second); return &t }
 	site := ops.Site{Command: "test", Conns: func() []ops.Conn {
 		return []ops.Conn{
 			{Number: 1, Name: "b", Address: "z", LagTicks: 5, Bytes: 1, Position: 20, Since: at(3)},
@@ -335,6 +337,36 @@ func TestConnzIsSortedAndLimited(t *testing.T) {
 	b, err := io.ReadAll(w.ask("test", "GET", "/connz?format=text&limit=1&sort=name", "").Body)
 	require.NoError(t, err)
 	assert.Equal(t, "1 of 3 connections, by name\n"+
-		"CONN  NAME  USER  ADDRESS  STATE  SINCE                 START  POSITION  LAG  TIME  POLICY     BYTES  FILTER\n"+
-		"2     a     -     x        -      1970-01-01T00:00:02Z  -      21        5    0s    latest 2s  9      *\n", string(b))
+		"CONN  NAME  ADDRESS  STATE  FOR  POSITION  LAG  TIME  POLICY     BYTES  FILTER\n"+
+		"2     a     x        live   2h   21        5    0s    latest 2s  9      *\n", string(b))
+}
+
+// The table of connections fits 100 columns: what says nothing is left out, long texts are cut, and of a table that is still too wide
+// the columns that matter less are left out. A connection that lags is behind, and numbers have commas.
+func TestConnectionsFitTheScreen(t *testing.T) {
+	since := time.Now().Add(-50 * time.Hour)
+	long := ops.Conn{
+		Number: 123_456, Name: strings.Repeat("n", 60), User: strings.Repeat("u", 60), Address: "[2001:db8:85a3::8a2e:370:7334]:40021", Since: &since, Position: 12_345_678_901,
+		LagTicks: 1_234_567, LagTime: 75 * time.Second, Policy: "disconnect", MaxLag: 90 * time.Second, Bytes: 1 << 40, Filter: []string{strings.Repeat("A", 60), "B"},
+	}
+	usual := ops.Conn{Number: 1, Name: "tickfeed (devel)", User: "desk", Address: "127.0.0.1:33718", Since: &since, Position: 13_691, Policy: "all", Bytes: 6629, LagTicks: 12}
+	for _, test := range []struct {
+		conns []ops.Conn
+		want  []string
+	}{
+		{[]ops.Conn{usual}, []string{"1     tickfeed (devel)  desk  127.0.0.1:33718  live   2d   13,691    12   0s    all     *\n"}},
+		{[]ops.Conn{long}, []string{"behind", "1,234,567  1m15s", "disconnect 1m30s", "nnn…", "uuu…", "[2001:db8"}},
+		{[]ops.Conn{usual, long}, []string{"behind", "live", "1,234,567  1m15s"}},
+		{[]ops.Conn{{Number: 1, Name: "new"}}, []string{"CONN  NAME  STATE  LAG  TIME  FILTER\n1     new   live   0    0s    *\n"}},
+	} {
+		w := &world{sites: map[string]*ops.Site{"test": {Command: "test", Conns: func() []ops.Conn { return test.conns }}}}
+		b, err := io.ReadAll(w.ask("test", "GET", "/connz?format=text", "").Body)
+		require.NoError(t, err)
+		for line := range strings.Lines(string(b)) {
+			assert.LessOrEqual(t, utf8.RuneCountInString(line)-1, 100, line)
+		}
+		for _, want := range test.want {
+			assert.Contains(t, string(b), want)
+		}
+	}
 }

@@ -145,3 +145,40 @@ func TestWrongHTTPFlags(t *testing.T) {
 		assert.Contains(t, cmd.err.String(), c.says, "%v", c.args)
 	}
 }
+
+// A subscriber at the address of HTTP, and a command that asks over HTTP at the address of a feed, say so, with TLS and without. So does
+// the log of the publisher. A token that others can guess is warned about.
+func TestAddressesOfTheFeedAndOfHTTPAreToldApart(t *testing.T) {
+	t.Parallel()
+	dir, a := t.TempDir(), certstest.NewAuthority("here")
+	a.Issue(certstest.Want{Names: []string{"localhost"}}).Write(dir, "feed")
+	certstest.WriteFile(dir, "ca.pem", a.PEM)
+	certstest.WriteFile(dir, "token", []byte("abcd\n"))
+	certstest.WriteFile(dir, "long", []byte("0123456789abcdef\n"))
+	plain := startCommand(t, dir, "publish", "--listen", "unix:p.sock", "--http", "unix:ph.sock", "--token-file", "long", "--http-token-file", "long")
+	secure := startCommand(t, dir, "publish", "--listen", "unix:s.sock", "--http", "0.0.0.0:0", "--token-file", "token", "--http-token-file", "token", "--tls-cert", "feed.pem", "--tls-key", "feed.key", "--log-format", "json")
+	plain.says(t, `"message":"http"`)
+	secure.says(t, `"message":"http"`)
+	for _, flag := range []string{"--token-file", "--http-token-file"} {
+		secure.says(t, "the token of "+flag+" has 4 characters, which others can guess: use at least 16, such as those of: head -c 24 /dev/urandom")
+	}
+	assert.NotContains(t, plain.err.String(), "guess")
+	https := "localhost:" + regexp.MustCompile(`"http":"[^"]*:(\d+)"`).FindStringSubmatch(secure.err.String())[1]
+	const feed, web = "connect to the address of the feed", "it may be the address at which a publisher serves its feed: name the value of its --http"
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"subscribe", "unix:ph.sock", "--tls"}, feed}, {[]string{"subscribe", https}, feed},
+		{[]string{"health", "unix:p.sock"}, web}, {[]string{"health", "unix:p.sock", "--tls"}, web},
+		{[]string{"top", "--once", "unix:s.sock"}, web}, {[]string{"control", "status", "--addr", "unix:s.sock", "--tls-ca", "ca.pem"}, web},
+	} {
+		if c.args[0] == "subscribe" {
+			c.args = append(c.args, "--max-attempts", "1")
+		}
+		cmd := startCommand(t, dir, c.args...)
+		assert.NotEqual(t, exitDone, cmd.exit(t), "%v", c.args)
+		assert.Contains(t, cmd.err.String(), c.says, "%v", c.args)
+	}
+	plain.says(t, "the client speaks HTTP, and this is the address of the feed")
+}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -60,7 +61,7 @@ func TestFailuresAreSaid(t *testing.T) {
 	}{
 		"refused dial": {closed.Addr().String(), `cannot connect to ADDR: connection refused; trying again until it answers`, exitFailure},
 		"SSH":          {answering(t, hello("SSH-2.0-OpenSSH_9.6\r\n")), `protocol: ADDR does not speak tickfeed \(it is an SSH server\).*; trying again until`, exitFailure},
-		"HTTP":         {answering(t, hello("HTTP/1.1 400 Bad Request\r\n\r\n")), `protocol: ADDR does not speak tickfeed \(it is an HTTP server: connect to the address of the feed\).*; trying again until`, exitFailure},
+		"HTTP":         {answering(t, hello("HTTP/1.1 400 Bad Request\r\n\r\n")), `protocol: ADDR does not speak tickfeed \(it is an HTTP server: connect to the address of the feed, which is that of --listen of the publisher, not of --http\).*; trying again until`, exitFailure},
 		"no welcome":   {nobody, `(ADDR closed the connection without a welcome|ADDR: no welcome: .*reset.*); trying again until`, exitFailure},
 		"busy":         {busy.addr, `ADDR refused: busy.*; trying again until`, exitFailure},
 	} {
@@ -98,12 +99,12 @@ func TestFailuresSchedule(t *testing.T) {
 	assert.Equal(t, []int{0, 10, 30, 70, 150, 310, 630, 1230, 1830, 2430, 3030, 3630}, at)
 	said = nil
 	f.failed(r, "a:1", errors.New("a:1 closed the connection without a welcome"), now)
-	f.failed(r, "b:1", &net.OpError{Op: "read", Net: "tcp", Err: errors.New("connection reset by peer")}, now)
+	f.failed(r, "b:1", &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}, now)
 	f.connected(r, "a:1")
 	f.failed(r, "a:1", errors.New("a:1 closed the connection without a welcome"), now)
 	f.failed(r, "a:1", &subscriber.RefusedError{Addr: "a:1", Code: codec.CodeUnauthorized}, now)
 	const advice = "; trying again until it answers (--max-attempts N would give up)"
-	assert.Equal(t, []string{"a:1 closed the connection without a welcome" + advice, "b:1: no welcome: connection reset by peer" + advice,
+	assert.Equal(t, []string{"a:1 closed the connection without a welcome" + advice, "b:1: no welcome: the peer reset the connection" + advice,
 		"a:1 closed the connection without a welcome" + advice}, said)
 
 	said = nil

@@ -20,6 +20,7 @@ import (
 
 	"tickfeed/cmd/child"
 	"tickfeed/codec"
+	"tickfeed/feed/nouns"
 	"tickfeed/feed/script"
 )
 
@@ -260,11 +261,12 @@ func waitFor[T any](ctx context.Context, do func() (T, error)) (T, error) {
 
 // token reads the credentials of the feed from the file at path, or from TICKFEED_TOKEN if path is empty.
 func token(ctx context.Context, path string) (codec.Token, error) {
-	return secret(ctx, "--token-file", path, envPrefix+"TOKEN")
+	return secret(ctx, tokenFlag, path, envPrefix+"TOKEN")
 }
 
-// The names of the token of HTTP, as errors and helps give them.
+// The names of the tokens of the feed and of HTTP, as errors and helps give them.
 const (
+	tokenFlag     = "--token-file"
 	httpTokenFlag = "--http-token-file"
 	httpTokenEnv  = envPrefix + "HTTP_TOKEN"
 )
@@ -286,6 +288,19 @@ func secret(ctx context.Context, flag, path, env string) (codec.Token, error) {
 		return "", usage("the token is %d bytes long, at most %d", len(text), codec.MaxToken)
 	}
 	return codec.Token(text), nil
+}
+
+// minToken is the least length of a token that is not warned about, in bytes.
+const minToken = 16
+
+// guessable returns a warning about a token that clients must present, if it is so short that others may guess it, or "". flag is where
+// its file is named.
+func guessable(flag string, token codec.Token) string {
+	n := len(token)
+	if n == 0 || n >= minToken {
+		return ""
+	}
+	return fmt.Sprintf("the token of %s has %s, which others can guess: use at least %d, such as those of: head -c 24 /dev/urandom | base64", flag, nouns.Count(n, "character"), minToken)
 }
 
 // symbolFilter returns the filter of --symbols. It trims blanks around patterns, as in 'AAPL, MSFT'.

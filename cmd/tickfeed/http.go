@@ -140,6 +140,9 @@ func (o *httpOptions) serve(ctx context.Context, ln net.Listener, site ops.Site,
 	if ln == nil {
 		return nil
 	}
+	if w := guessable(httpTokenFlag, o.token); w != "" {
+		log.Warn().Str("http", listenName(ln)).Msg(w)
+	}
 	site = o.complete(site)
 	var cfg *tls.Config
 	if o.secured() {

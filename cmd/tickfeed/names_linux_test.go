@@ -3,9 +3,12 @@ package main
 import (
 	"archive/zip"
 	"bytes"
+	"crypto/tls"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +19,8 @@ import (
 
 	"tickfeed/cmd/ops"
 	"tickfeed/codec"
+	"tickfeed/codec/certs"
+	"tickfeed/codec/certs/certstest"
 	"tickfeed/feed"
 )
 
@@ -136,5 +141,68 @@ func TestHostileNames(t *testing.T) {
 		if d := (feed.Definition{Symbol: name, Venue: name}); d.Validate() == nil {
 			controlsNothing(t, name, "an instrument")
 		}
+	}
+}
+
+// Names of users in their file, and names in the certificates of clients, are text in logs, lists and metrics too, whether they are
+// admitted or not (PROMISES.md, 28).
+func TestHostileNamesOfUsers(t *testing.T) {
+	t.Parallel()
+	dir, a := t.TempDir(), certstest.NewAuthority("here")
+	a.Issue(certstest.Want{Names: []string{"localhost"}}).Write(dir, "feed")
+	certstest.WriteFile(dir, "ca.pem", a.PEM)
+	var good, bad strings.Builder
+	names := append([]string{strings.Repeat("y", 10_000), strings.Repeat("z", 10_000) + "\x1b[31m", "it's \"quoted\""}, hostileNames...)
+	var sans []string // the names in certificates
+	for i, name := range names {
+		text := strconv.QuoteToASCII(name) // its escapes are those of YAML
+		fmt.Fprintf(&bad, "- {name: %s, san: %s, depth: %s, allow: [%s]}\n", text, text, text, text)
+		if feed.ValidateText(name) == nil && strings.TrimSpace(name) == name {
+			fmt.Fprintf(&good, "- {name: %s, san: n%d.%d.example}\n", text, i, i)
+			sans = append(sans, fmt.Sprintf("n%d.%d.example", i, i))
+		}
+	}
+	sans = append(sans, "\x1b[31mred", "line\nfeed", strings.Repeat("y", 10_000))
+	certstest.WriteFile(dir, "users.yml", []byte(good.String()))
+	certstest.WriteFile(dir, "bad.yml", []byte(bad.String()))
+	pub := startCommand(t, dir, "publish", "--rate", "100", "--instruments", "5", "--listen", "unix:p.sock", "--http", "unix:h.sock", "--log-format", "json", "--log-level", "debug",
+		"--users", "users.yml", "--tls-cert", "feed.pem", "--tls-key", "feed.key", "--tls-client-ca", "ca.pem")
+	pub.says(t, `"message":"http"`)
+	admitted := 0
+	for _, name := range sans {
+		pair := a.Issue(certstest.Want{Names: []string{name}})
+		nc, err := tls.Dial("unix", filepath.Join(dir, "p.sock"), &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{pair.TLS}, NextProtos: []string{certs.Protocol}})
+		require.NoError(t, err)
+		defer nc.Close()
+		raw, err := codec.Append(nil, &codec.Hello{MinVersion: codec.Version, MaxVersion: codec.Version, Client: name[:min(len(name), 64)], Start: codec.Start{Kind: codec.StartLive}})
+		require.NoError(t, err)
+		_, err = nc.Write(raw)
+		require.NoError(t, err)
+		require.NoError(t, nc.SetReadDeadline(time.Now().Add(patience)))
+		if typ, _, err := codec.NewReader(nc, codec.MaxMessage).Next(); err == nil && typ == codec.TypeWelcome {
+			admitted++
+		}
+	}
+	assert.Greater(t, admitted, 3)
+	for _, path := range []string{"/connz?limit=1000", "/connz?limit=1000&format=text", "/overview", "/metrics?detail=1"} {
+		answer, err := (&ops.Client{Addr: "unix:" + filepath.Join(dir, "h.sock")}).Ask(t.Context(), path, nil, "", patience)
+		require.NoError(t, err)
+		controlsNothing(t, string(answer.Body), path)
+	}
+	require.NoError(t, os.Rename(filepath.Join(dir, "bad.yml"), filepath.Join(dir, "users.yml")))
+	for _, args := range [][]string{
+		{"control", "reload", "--addr", "unix:h.sock"}, {"publish", "--check", "--users", "users.yml"}, {"control", "connections", "--addr", "unix:h.sock"}, {"top", "--once", "--interval", "100ms", "unix:h.sock"},
+		{"user", "add", names[1], "--users", "new.yml"}, {"user", "add", "x\x1b[31m\u009b", "--users", "new.yml", "--depth", "\x1b[31m", "--policies", "\u009b"}, {"user", "add", "x", "--users", "new.yml", "--san", "\x1b[31m"},
+	} {
+		c := startCommand(t, dir, args...)
+		c.exit(t)
+		text := c.out.String() + c.err.String()
+		controlsNothing(t, text, args[0]+" "+args[1])
+		assert.Less(t, len(text), 8000, "%s %s: %.200s", args[0], args[1], text)
+	}
+	pub.says(t, `users.yml:1: `)
+	controlsNothing(t, pub.err.String(), "the log")
+	for line := range strings.Lines(pub.err.String()) {
+		assert.Less(t, len(line), 8000, "a line of the log: %.200s", line)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"tickfeed/codec"
+	"tickfeed/codec/neterror"
 	"tickfeed/feed"
 	"tickfeed/subscriber"
 )
@@ -86,7 +87,7 @@ func saved(p codec.Position) eventLine {
 }
 
 func disconnected(err error) eventLine {
-	e := eventLine{Event: "disconnected", Cause: string(subscriber.CauseOf(err)), Detail: err.Error()}
+	e := eventLine{Event: "disconnected", Cause: string(subscriber.CauseOf(err)), Detail: neterror.Plain(err).Error()}
 	if refused := (*subscriber.RefusedError)(nil); errors.As(err, &refused) {
 		e.Code, e.Detail = refused.Code.String(), refused.Text
 		if !refused.Goodbye {

@@ -137,6 +137,9 @@ func (p *program) checkPublish(ctx context.Context, o *publishOptions, paths []s
 	if o.http.addr != "" {
 		o.http.needsCredentials = o.needsCredentials(who)
 		c.fail(o.http.credentials(ctx))
+		if w := guessable(httpTokenFlag, o.http.token); w != "" {
+			c.warnings = append(c.warnings, w)
+		}
 		about := ""
 		if o.http.healthOnly() {
 			about = ", for health and metrics only; the rest needs a token (" + httpTokenFlag + ") or unix:PATH, since clients need credentials"

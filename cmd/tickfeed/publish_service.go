@@ -121,6 +121,9 @@ func (s *service) close(ctx context.Context, err error) error {
 // the tokens.
 func (o *publishOptions) warnings(who admission) []string {
 	warnings := append(exposed(o.tls.key, o.tokenFile, o.users, o.http.tokenFile), who.warnings(time.Now())...)
+	if w := guessable(tokenFlag, who.token); w != "" {
+		warnings = append(warnings, w)
+	}
 	if i := slices.IndexFunc(o.listen, isBeyond); i >= 0 && who.needsCredentials() && o.tls.cert == "" {
 		warnings = append(warnings, "--listen "+o.listen[i]+" without TLS: tokens cross the network in the clear, and anyone between can read them; name a certificate with --tls-cert and --tls-key")
 	}
@@ -301,7 +304,10 @@ func warnOfAbsent(log zerolog.Logger, st publisher.Stats) {
 	e := log.Warn().Int("subscribers", st.Missing)
 	if n := len(st.Absent); n > 0 {
 		last := st.Absent[n-1]
-		e = e.Str("last", last.Remote).Str("client", last.Client).Uint64("confirmed", last.Confirmed)
+		e = e.Str("last", last.Remote).Str("client", last.Client)
+		if last.Confirmed > 0 { // otherwise it has confirmed nothing
+			e = e.Uint64("confirmed", last.Confirmed)
+		}
 	}
 	e.Uint64("head", st.Head).Msg("exiting, although subscribers that lost their connection have not reconnected for the rest")
 }

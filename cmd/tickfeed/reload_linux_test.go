@@ -112,6 +112,7 @@ func TestReloadSaysWhatIsInForce(t *testing.T) {
 	assert.Equal(t, exitFailure, c.exit(t))
 	assert.Contains(t, strings.ReplaceAll(c.err.String(), "\n", " "), "TLS: the key feed.key does not belong to the certificate feed.pem")
 	assert.Contains(t, c.err.String(), "what was in force before stays in force")
+	assert.Equal(t, 1, strings.Count(pub.err.String(), "does not belong to the certificate"), "the log reports it once: %s", pub.err.String())
 	assert.Equal(t, exitDone, startCommand(t, dir, "subscribe", "unix:feed", "--quiet", "--count", "1", "--tls-ca", "ca.pem").exit(t))
 
 	answer, err := ops.Ask(t.Context(), "unix:"+filepath.Join(dir, "http"), "/reload", map[string]string{"files": "all"}, "", patience)

@@ -200,6 +200,9 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 		return err
 	}
 	p.warnOfSecrets(o.secrets()...)
+	if w := guessable(tokenFlag, credentials); w != "" {
+		p.note(zerolog.WarnLevel, "warning: %s", w)
+	}
 	ctx := cmd.Context()
 	recordings, err := p.openRecordings(ctx, paths, &o.importOptions)
 	if err != nil {

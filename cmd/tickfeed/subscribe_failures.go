@@ -13,6 +13,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/certs"
+	"tickfeed/codec/neterror"
 	"tickfeed/feed/nouns"
 	"tickfeed/subscriber"
 )
@@ -41,7 +42,7 @@ func describe(c *subscriber.Change, before subscriber.ConnState, greeted bool) (
 			add("stale: nothing heard from %s for two heartbeat intervals", c.Addr)
 		case subscriber.Disconnected:
 			if before != subscriber.Connecting && c.Err != nil {
-				add("disconnected from %s: %v", c.Addr, c.Err)
+				add("disconnected from %s: %v", c.Addr, neterror.Plain(c.Err))
 			}
 		}
 	}
@@ -186,7 +187,7 @@ func (f *failures) failed(r *receiver, addr string, err error, now time.Time) {
 	}
 	reason := err.Error()
 	if op := (*net.OpError)(nil); errors.As(err, &op) && !strings.HasPrefix(reason, "cannot connect") && !errors.As(err, new(*subscriber.TLSError)) {
-		reason = "no welcome: " + cause(err).Error()
+		reason = "no welcome: " + neterror.Plain(err).Error()
 	}
 	if !strings.Contains(reason, addr) {
 		reason = addr + ": " + reason

@@ -42,6 +42,7 @@ type receiver struct {
 
 	savedNext uint64      // position of the last saved event
 	last      *feed.State // state as of the last batch
+	limited   bool        // the publisher made filter of what was asked for and what the user may see
 	matched   bool        // the patterns of filter were compared with the first complete state
 	link
 	ticks      uint64
@@ -72,7 +73,7 @@ func (r *receiver) handle(b *subscriber.Batch) error {
 			}
 		}
 		if f := c.Filtered; f != nil {
-			r.filter, r.matched = f.Filter, false
+			r.filter, r.matched, r.limited = f.Filter, false, f.Limits != ""
 		} else if c.State == subscriber.Live && !r.matched {
 			r.matched = true
 			r.warnOfPatterns(b.State)
@@ -212,13 +213,18 @@ func (r *receiver) change(c *subscriber.Change) error {
 	return nil
 }
 
-// warnOfPatterns reports the patterns of --symbols that match no instrument of state, the first complete state.
+// warnOfPatterns reports the patterns of --symbols, or those that the publisher's file of users makes of them, that match no
+// instrument of state, the first complete state.
 func (r *receiver) warnOfPatterns(state *feed.State) {
 	if r.filter.All() {
 		return
 	}
 	missing, meant := unmatched(r.filter, state)
 	if len(missing) == 0 {
+		return
+	}
+	if r.limited { // they need not be those of --symbols
+		r.say("no instrument matches %s so far, to which the publisher limits this user", firstPatterns(missing))
 		return
 	}
 	if meant == "" {

@@ -76,7 +76,7 @@ func (o *serveTLS) reloadables() []reloadable {
 // describe reads the files again and says which certificate is in force. The warning is why clients refuse it because of its dates, and
 // err why the files are not in force. The caller must have called config.
 func (o *serveTLS) describe() (text string, warning, err error) {
-	leaf, err := o.files.Check()
+	leaf, err := o.files.Reload()
 	if err != nil {
 		return "", nil, err
 	}

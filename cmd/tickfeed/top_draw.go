@@ -128,6 +128,9 @@ func (f *topFrame) head(width int, add func(colour, string, ...any)) {
 			break
 		}
 		rest := fmt.Sprintf(" from %s, at %s", a.Address, nouns.Thousands(a.Position))
+		if a.Position == 0 {
+			rest = fmt.Sprintf(" from %s, before it confirmed a tick", a.Address)
+		}
 		add(yellow, "missing: %s%s", shorten(oneLine(printable(a.Name)), max(leastName, width-len("missing: ")-cells(rest))), rest)
 	}
 }
@@ -190,15 +193,15 @@ func fold(values []uint64, width int) []float64 {
 
 // connRows adds a heading and the first rows of the connections, or those around the chosen one.
 func (f *topFrame) connRows(width, rows int, v *topView, add func(colour, string, ...any)) {
-	name, filter, compact := width-66, 0, width < 76
+	name, filter, compact := width-64, 0, width < 76
 	switch {
 	case compact:
 		name = max(6, width-34)
 	case width > 96:
-		name, filter = 20, width-87
+		name, filter = 20, width-85
 	}
 	row := func(c colour, mark, number, client, address, lag, since, loss, sent, policy, instruments string) {
-		text := fmt.Sprintf("%s%6s %s %s %8s %8s %12s %8s", mark, number, pad(client, name), pad(address, 17), lag, since, loss, sent)
+		text := fmt.Sprintf("%s%6s %s %s %7s %7s %12s %8s", mark, number, pad(client, name), pad(address, 17), lag, since, loss, sent)
 		if compact {
 			text = fmt.Sprintf("%s%6s %s %7s %7s %9s", mark, number, pad(client, name), lag, since, loss)
 		}

@@ -212,7 +212,7 @@ func TestTopOnce(t *testing.T) {
 	c := startCommand(t, dir, "top", "unix:http", "--interval", "200ms")
 	require.Equal(t, exitDone, c.exit(t), c.err.String())
 	assert.Regexp(t, `^publish  simulated market, seed 1 +up `, c.out.String())
-	assert.Regexp(t, `(?s)1 subscriber .*\n +1 tickfee…devel\) .*\nAAPL@SIM`, c.out.String())
+	assert.Regexp(t, `(?s)1 subscriber .*\n +1 tickfeed \(devel\) .*\nAAPL@SIM`, c.out.String())
 	assert.NotContains(t, c.out.String(), "\x1b")
 
 	c = startCommand(t, dir, "top", "unix:http", "--json", "--interval", "200ms", "--filter", "nobody")

@@ -22,7 +22,7 @@ func TestUsersSeeWhatTheirFileSays(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "users.yml")
-	for _, args := range [][]string{{"desk", "--allow", "ES*, NQ*", "--depth", "l1"}, {"chief", "--connections", "1"}} {
+	for _, args := range [][]string{{"desk", "--allow", "ES*, NQ*", "--depth", "l1"}, {"none", "--allow", "NOPE*"}, {"chief", "--connections", "1"}} {
 		add := startCommand(t, dir, append([]string{"user", "add", "--users", "users.yml"}, args...)...)
 		require.Zero(t, add.exit(t), add.err.String())
 		token := strings.TrimSpace(add.out.String())
@@ -37,6 +37,9 @@ func TestUsersSeeWhatTheirFileSays(t *testing.T) {
 	refused := startCommand(t, dir, "subscribe", "unix:p.sock", "--token-file", "desk", "--symbols", "AAPL")
 	assert.Equal(t, exitRefused, refused.exit(t))
 	assert.Contains(t, refused.err.String(), "denied: user desk may not see AAPL, but ES*, NQ*")
+	none := startCommand(t, dir, "subscribe", "unix:p.sock", "--token-file", "none", "--quiet")
+	none.says(t, `no instrument matches NOPE\* so far, to which the publisher limits this user`)
+	assert.NotContains(t, none.err.String(), "--symbols")
 	nobody := startCommand(t, dir, "subscribe", "unix:p.sock")
 	assert.Equal(t, exitRefused, nobody.exit(t))
 	assert.Contains(t, nobody.err.String(), "unauthorized: the token or the certificate is missing, wrong, or no longer valid")

@@ -79,7 +79,17 @@ func (f *Files) Config() *tls.Config {
 
 // Check reads the files again and returns the certificate in force. The error says why that is not the one in the files.
 func (f *Files) Check() (*x509.Certificate, error) {
-	cfg, wrong := f.w.check()
+	cfg, wrong := f.w.check(f.w.tell)
+	return cfg.Certificates[0].Leaf, wrong
+}
+
+// Reload does what Check does, and does not call Changed with the error that it returns.
+func (f *Files) Reload() (*x509.Certificate, error) {
+	cfg, wrong := f.w.check(func(err error, used bool) {
+		if used {
+			f.w.tell(err, used)
+		}
+	})
 	return cfg.Certificates[0].Leaf, wrong
 }
 
@@ -228,44 +238,45 @@ func (w *watched[T]) open() error {
 	}
 	w.tried, w.value, w.doubted = digest(files, nil), value, warning != nil
 	if warning != nil {
-		w.tell(warning)
+		w.tell(warning, true)
 	}
 	return nil
 }
 
 // current reads the files, and returns the value made of them or, if they cannot be used, the one before.
 func (w *watched[T]) current() T {
-	value, _ := w.check()
+	value, _ := w.check(w.tell)
 	return value
 }
 
-// check returns the value that current returns, and why it is not made of the files.
-func (w *watched[T]) check() (T, error) {
+// check returns the value that current returns, and why it is not made of the files. It calls tell if the files have changed.
+func (w *watched[T]) check(tell func(err error, used bool)) (T, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	files, err := w.read()
 	if d := digest(files, err); d != w.tried {
 		w.tried = d
-		w.renewLocked(files, err)
+		w.renewLocked(files, err, tell)
 	}
 	return w.value, w.wrong
 }
 
 // renewLocked puts files into use if it can; err is why they could not be read.
-func (w *watched[T]) renewLocked(files [][]byte, err error) {
+func (w *watched[T]) renewLocked(files [][]byte, err error, tell func(err error, used bool)) {
 	value, warning, wrong := w.build(files)
 	if err = errors.Join(err, wrong); err == nil && warning != nil && !w.doubted {
 		err = warning // what is in use was right when it was read
 	}
 	if w.wrong = err; err != nil {
-		w.tell(fmt.Errorf("%w; the files before stay in use", err))
+		tell(fmt.Errorf("%w; the files before stay in use", err), false)
 		return
 	}
 	w.value, w.doubted = value, warning != nil
-	w.tell(warning)
+	tell(warning, true)
 }
 
-func (w *watched[T]) tell(err error) {
+// tell calls changed with err, whether the files are used or not.
+func (w *watched[T]) tell(err error, _ bool) {
 	if w.changed != nil {
 		w.changed(err)
 	}

@@ -68,12 +68,22 @@ func DialError(err error) error {
 	return &Error{Text: text, Err: err}
 }
 
+// IsFeed reports whether err ended a handshake because a publisher that does not speak TLS refused it.
+func IsFeed(err error) bool {
+	var header tls.RecordHeaderError
+	h := &header.RecordHeader
+	return errors.As(err, &header) && h[0] >= 0x90 && h[0] <= 0x9f && h[1] == 3 // a refusal: see PROTOCOL.md
+}
+
 func dialText(err error, now time.Time) string {
 	var header tls.RecordHeaderError
 	var unverified *tls.CertificateVerificationError
 	switch alert := alertOf(err); {
 	case errors.As(err, &header):
-		if h := header.RecordHeader[:]; h[0] >= 0x90 && h[0] <= 0x9f && h[1] == 3 { // a refusal: see PROTOCOL.md
+		if bytes.HasPrefix(header.RecordHeader[:], []byte("HTTP")) {
+			return "an HTTP server without TLS answers there: connect to the address of the feed (--listen of the publisher, not --http)"
+		}
+		if IsFeed(err) {
 			return "the publisher does not speak TLS here; connect without --tls, or to its TLS port"
 		}
 		return "the server does not speak TLS; connect without --tls, or to another port"
@@ -221,7 +231,11 @@ func alertOf(err error) string {
 // IsAlert reports whether err is an alert of the peer.
 func IsAlert(err error) bool { return alertOf(err) != "" }
 
-const maxNames = 5 // of a certificate, in a text
+// Bounds of the names of a certificate in a text: the peer chose them.
+const (
+	maxNames  = 5
+	maxLength = 200 // bytes of one of them
+)
 
 func names(c *x509.Certificate) []string {
 	all := slices.Clone(c.DNSNames)
@@ -234,6 +248,11 @@ func names(c *x509.Certificate) []string {
 	}
 	if len(all) > maxNames {
 		all = append(all[:maxNames:maxNames], "…")
+	}
+	for i, name := range all {
+		if len(name) > maxLength {
+			all[i] = strings.ToValidUTF8(name[:maxLength], "") + "…"
+		}
 	}
 	return all
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tickfeed/codec"
+	"tickfeed/codec/neterror"
 	"tickfeed/feed"
 )
 
@@ -85,7 +86,7 @@ func whyEnded(err error) string {
 	case errors.Is(err, net.ErrClosed):
 		return "a rule or the end of the lab has ended it"
 	}
-	return err.Error()
+	return neterror.Plain(err).Error()
 }
 
 // finish ends the connection for writing, and gives the client time to close.

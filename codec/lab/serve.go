@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tickfeed/codec"
+	"tickfeed/codec/neterror"
 )
 
 // serve passes the connection nc on to the publisher, with the faults that the rules say, until either side ends it.
@@ -48,14 +49,14 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 	_ = nc.SetReadDeadline(time.Now().Add(handshakeFor))
 	nc, err := secureClient(nc, l.TLS)
 	if err != nil {
-		l.say(Event{What: "the client cannot connect: " + err.Error(), Connection: k.number})
+		l.say(Event{What: "the client cannot connect: " + neterror.Plain(err).Error(), Connection: k.number})
 		return
 	}
 	k.client = nc
 	messages := codec.NewReader(nc, codec.MaxMessage)
 	_, raw, err := messages.Next()
 	if err != nil {
-		l.say(Event{What: "the client said no hello: " + err.Error(), Connection: k.number})
+		l.say(Event{What: "the client said no hello: " + neterror.Plain(err).Error(), Connection: k.number})
 		return
 	}
 	hello := append([]byte(nil), raw...)
@@ -74,14 +75,14 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 		hello, err = k.overtake(hello)
 	}
 	if err != nil {
-		l.say(Event{What: "the publisher: " + err.Error(), Client: k.name, Connection: k.number})
+		l.say(Event{What: "the publisher: " + neterror.Plain(err).Error(), Client: k.name, Connection: k.number})
 		return
 	}
 	dialling, stop := context.WithTimeout(ctx, dialTime)
 	server, err := l.Dial(dialling)
 	stop()
 	if err != nil {
-		l.say(Event{What: "the publisher cannot be reached: " + err.Error(), Client: k.name, Connection: k.number})
+		l.say(Event{What: "the publisher cannot be reached: " + neterror.Plain(err).Error(), Client: k.name, Connection: k.number})
 		return
 	}
 	defer context.AfterFunc(ctx, func() { server.Close() })()
@@ -93,7 +94,7 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 	defer l.remove(k)
 	defer server.Close()
 	if _, err := server.Write(hello); err != nil {
-		k.why = "the publisher: " + err.Error()
+		k.why = "the publisher: " + neterror.Plain(err).Error()
 		return
 	}
 	k.answered = time.AfterFunc(answerFor, func() {

@@ -111,11 +111,16 @@ func (f *File) Authorize(login publisher.Login) (*publisher.Permission, error) {
 	return u.Permission, nil
 }
 
-// Reload reads the file now. It returns the number of users in force, and an error if those are not the users of the file.
+// Reload reads the file now. It returns the number of users in force, and an error if those are not the users of the file: changed is not
+// called with that error.
 func (f *File) Reload() (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.readLocked()
+	f.readLocked(func(err error) {
+		if err == nil && f.changed != nil {
+			f.changed(nil)
+		}
+	})
 	return len(f.users.tokens) + len(f.users.names), f.wrong
 }
 
@@ -124,7 +129,7 @@ func (f *File) current() *index {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if time.Since(f.read) >= readInterval && !changing(f.path) {
-		f.readLocked()
+		f.readLocked(f.changed)
 	}
 	return f.users
 }
@@ -154,8 +159,8 @@ func (f *File) Expired(now time.Time) (expired []*User) {
 	return expired
 }
 
-// readLocked reads the file.
-func (f *File) readLocked() {
+// readLocked reads the file, and calls changed, which may be nil, if it has changed.
+func (f *File) readLocked(changed func(error)) {
 	text, err := read(f.path)
 	f.read = time.Now()
 	if same := err == nil && f.err == nil && bytes.Equal(text, f.text) || err != nil && f.err != nil && err.Error() == f.err.Error(); same {
@@ -171,8 +176,8 @@ func (f *File) readLocked() {
 	} else {
 		f.users = newIndex(list, f.users)
 	}
-	if f.changed != nil {
-		f.changed(err)
+	if changed != nil {
+		changed(err)
 	}
 }
 
