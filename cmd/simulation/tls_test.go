@@ -175,7 +175,7 @@ func TestTLSToOtherServers(t *testing.T) {
 // Certificates and authorities are replaced, again and again, while subscribers come and go: none is refused that should not
 // be, and none is admitted after its authority was taken away (PROMISES.md, 24).
 func TestRotationUnderLoad(t *testing.T) {
-	rotations, clients := effort.Of(t, 100, 20), 50
+	rotations, clients := effort.Of(t, 100, 20), effort.Of(t, 50, 20)
 	pace := effort.Of(t, 100*time.Millisecond, 10*time.Millisecond)
 	dir := t.TempDir()
 	ca, serverSide, banned := certstest.NewAuthority("ca"), certstest.NewAuthority("server"), certstest.NewAuthority("banned")
