@@ -28,6 +28,7 @@ type inspectOptions struct {
 	importOptions
 	verify, packets, ticks bool
 	facts, force           bool
+	retained               bool
 	html                   string
 	at, clock              string
 	symbols                []string
@@ -60,7 +61,9 @@ publisher sent a packet, events is when the venue made the changes. The rate is 
 With --verify, a recording is whole if every checksum holds, every packet can be decoded, and every number
 that it covers is there: none is damaged, and none is listed as gone, whatever the reason (the publisher
 had removed it, or it was damaged before it was recorded). Numbers that were not asked for, and numbers
-that the recorder's own slow-consumer policy withheld, are not faults; their counts are printed.
+that the recorder's own slow-consumer policy withheld, are not faults; their counts are printed. The directory
+of a journal is also checked as a whole: no file may be missing, foreign or swapped with another. Add
+--retained if a retention may have removed its first files.
 
 With --facts, inspect measures the statistics that real markets share (Cont 2001; Lillo and Farmer 2004;
 LOB-Bench 2025) for the busiest instruments, at most 64, or for those that --symbols names. Each row has the
@@ -72,7 +75,7 @@ counts divided by their mean, which is 1 for independent ticks.
 
 ` + placesHelp + ` A place after the end is refused.
 
-Exit codes: 0 done; 3 the file is no recording, or with --verify a recording is not whole; 130 Ctrl-C.`,
+Exit codes: 0 done; 3 the file is no recording, or with --verify a recording or journal is not whole; 130 Ctrl-C.`,
 		Example: `  tickfeed inspect session.tick
   tickfeed inspect --verify archive/*.tick
   tickfeed inspect j
@@ -85,6 +88,7 @@ Exit codes: 0 done; 3 the file is no recording, or with --verify a recording is 
 	}
 	group(cmd, "What to show", func(f *pflag.FlagSet) {
 		f.BoolVar(&o.verify, "verify", false, "only check every checksum, and that all numbers are there; exit code 3 if a number is damaged or gone")
+		f.BoolVar(&o.retained, "retained", false, "with --verify: the numbers before the first file of a journal are no fault, because a retention (publish --retain) removed them")
 		f.BoolVar(&o.packets, "packets", false, "print a line for each packet, header, snapshot and damage")
 		f.BoolVar(&o.ticks, "ticks", false, "print every tick, including those of snapshots")
 		f.BoolVar(&o.facts, "facts", false, "print the statistics that real markets share, of the busiest instruments, beside the ranges in which those of real days lie")
@@ -101,6 +105,7 @@ Exit codes: 0 done; 3 the file is no recording, or with --verify a recording is 
 		rawVar(f, &o.raw, "--ticks --json")
 	})
 	importFlags(cmd, &o.importOptions)
+	needPartners(cmd, "retained", "verify")
 	needPartners(cmd, "csv", "ticks|at")
 	needPartners(cmd, "symbols", "ticks|at|facts")
 	needPartners(cmd, "html", "facts")
@@ -130,6 +135,8 @@ func (o *inspectOptions) check() (err error) {
 		return usage("--html is for --facts: add it")
 	case o.force && o.html == "":
 		return usage("--force is for --html")
+	case o.retained && !o.verify:
+		return usage("--retained is for --verify: add it")
 	case o.html != "" && !o.force && exists(o.html):
 		return usage("--html %s: the file exists; choose another, or replace it with --force", o.html)
 	}
@@ -150,6 +157,7 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 	if err := o.check(); err != nil {
 		return err
 	}
+	given := paths
 	paths, err := expandJournals(paths)
 	if err != nil {
 		return err
@@ -191,6 +199,12 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 			damaged++
 		}
 	}
+	journals := 0 // that are not whole
+	if o.verify {
+		if journals, err = verifyJournals(given, o, lines); err != nil {
+			return err
+		}
+	}
 	if o.at == "" {
 		if err := o.filter.check(p); err != nil {
 			return err
@@ -207,9 +221,9 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 	switch {
 	case unread != nil && !o.verify:
 		return unread
-	case !o.verify || damaged == 0 && unread == nil:
+	case !o.verify || damaged == 0 && journals == 0 && unread == nil:
 		return nil
-	case len(all) == 1 || unread != nil:
+	case len(all) == 1 || journals > 0 || unread != nil:
 		return &exitError{code: exitData} // already reported
 	}
 	return wrong("%d of %s are not whole", damaged, nouns.Count(len(all), "recording"))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/feed/nouns"
+	"tickfeed/publisher/journal"
 )
 
 // showVerified reads all of f, verifying every checksum and decoding every packet, prints the result, and reports whether
@@ -60,6 +62,70 @@ func (p *program) showVerified(ctx context.Context, o *inspectOptions, f *openRe
 		v.print(out)
 	}
 	return v.Complete, nil
+}
+
+// verifyJournals prints for each of paths that is the directory of a journal whether its files are all there, and returns how many
+// journals are not whole. The error has its exit code.
+func verifyJournals(paths []string, o *inspectOptions, out *lines) (bad int, err error) {
+	for _, path := range paths {
+		if info, err := os.Stat(path); err != nil || !info.IsDir() {
+			continue
+		}
+		cfg := journal.Config{Dir: path}
+		if o.retained {
+			cfg.RetainAge = time.Nanosecond // any
+		}
+		names, missing, err := journal.Files(cfg)
+		if err != nil {
+			return 0, wrong("%w", err)
+		}
+		if len(names) == 0 && len(missing) == 0 {
+			continue // a directory of other recordings
+		}
+		v := verifiedJournal{Journal: path, Sound: len(missing) == 0, Files: len(names), Damages: []journalDamage{}}
+		for _, d := range missing {
+			v.Damages = append(v.Damages, journalDamage{d.File, d.Problem, damageOf(recording.Damage{Missing: d.Range}).Missing})
+		}
+		if !v.Sound {
+			bad++
+		}
+		if o.json {
+			out.json(v)
+		} else {
+			v.print(out, missing)
+		}
+	}
+	return bad, out.flush()
+}
+
+// verifiedJournal is the result of --verify for all files of a journal together.
+type verifiedJournal struct {
+	Journal string          `json:"journal"`
+	Sound   bool            `json:"sound"` // no file is missing or cannot be used
+	Files   int             `json:"files"`
+	Damages []journalDamage `json:"damages"`
+}
+
+// A journalDamage is a file that is not used, or numbers that are in no file.
+type journalDamage struct {
+	File    string      `json:"file"`
+	Problem string      `json:"problem"`
+	Missing *feed.Range `json:"missing,omitempty"`
+}
+
+// print prints the result for people.
+func (v *verifiedJournal) print(out *lines, missing []journal.Damage) {
+	if v.Sound {
+		out.paintf(green, continued4, "%s: a journal of %s, none of them missing\n", oneLine(v.Journal), nouns.Count(v.Files, "file"))
+		return
+	}
+	out.paintf(red, continued4, "%s: a journal, damaged in %s\n", oneLine(v.Journal), nouns.Count(len(missing), "place"))
+	for _, d := range missing {
+		out.printf("  %v\n", d)
+		if strings.HasPrefix(d.File, fmt.Sprintf("%020d-", d.Range.To)) { // the numbers before the first file
+			out.printf("  add --retained if a retention removed the first files\n")
+		}
+	}
 }
 
 // verified is the result of --verify.

@@ -56,7 +56,8 @@ func (p *program) ledgerDiffCommand() *cobra.Command {
 		Long: `Find out whether two parties hold the same ticks, and if not, which numbers of which sessions differ, which
 instruments, and how. A and B are each one of
 
-  a journal       the directory of publish --journal, also while it is written
+  a journal       the directory of publish --journal, also while it is written; files that the publisher would not
+                  use (foreign, swapped, or without a header) are reported, and their ticks are not held
   a recording     of record or cut, plain or compressed
   lines           what subscribe --json [--events] printed, plain or compressed
   a ledger        of subscribe --ledger; it has numbers, but no ticks
@@ -239,7 +240,15 @@ func (p *program) openParty(ctx context.Context, o *diffOptions, path string) (*
 		}
 	}
 	if recorded {
-		all, err := p.openRecordings(ctx, []string{path}, &o.in)
+		paths := []string{path}
+		if info.IsDir() {
+			if used, err := p.journalFiles(path); err != nil {
+				return nil, err
+			} else if used != nil {
+				paths = used
+			}
+		}
+		all, err := p.openRecordings(ctx, paths, &o.in)
 		if err != nil {
 			return nil, err
 		}

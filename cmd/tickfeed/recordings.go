@@ -359,6 +359,29 @@ func expandJournals(paths []string) (out []string, err error) {
 	return out, nil
 }
 
+// journalFiles returns the files in dir that a publisher would use of the journal in dir, in their order, and reports the others; nil
+// if dir has no files that are named like a journal's. The error has its exit code.
+func (p *program) journalFiles(dir string) (paths []string, err error) {
+	names, missing, err := journal.Files(journal.Config{Dir: dir})
+	switch {
+	case errors.As(err, new(*fs.PathError)):
+		return nil, usage("%w", err)
+	case err != nil:
+		return nil, wrong("%w", err)
+	case len(names) == 0 && len(missing) > 0:
+		return nil, wrong("journal %s: none of its files can be used: %v", dir, missing[0])
+	}
+	for _, d := range missing {
+		if d.Unused {
+			p.notef("%s: not part of the journal: %s", oneLine(dir), oneLine(d.String()))
+		}
+	}
+	for _, name := range names {
+		paths = append(paths, filepath.Join(dir, name))
+	}
+	return paths, nil
+}
+
 // escapeGlob returns path as a pattern that matches only path.
 func escapeGlob(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)

@@ -242,23 +242,10 @@ var (
 // Open locks the directory, which it creates if need be, and recovers its contents. The error wraps ErrLocked
 // if another publisher holds the lock; any other error comes from the config or the file system.
 func Open(cfg Config) (*Journal, error) {
-	if err := cfg.validate(); err != nil {
-		return nil, fmt.Errorf("journal: %w", err)
+	j, err := newJournal(cfg)
+	if err != nil {
+		return nil, err
 	}
-	if cfg.FS == nil {
-		cfg.FS = OS{}
-	}
-	if cfg.SegmentSize == 0 {
-		cfg.SegmentSize = DefaultSegmentSize
-		if cfg.RetainBytes > 0 {
-			cfg.SegmentSize = max(MinSegmentSize, min(cfg.SegmentSize, cfg.RetainBytes/retained))
-		}
-	}
-	if cfg.Now == nil {
-		cfg.Now = func() int64 { return time.Now().UnixNano() }
-	}
-	limit, _ := FileLimit()
-	j := &Journal{cfg: cfg, fs: cfg.FS, syncing: make(chan struct{}, 1), reading: make(chan struct{}, readFiles(limit))}
 	if err := j.fs.MkdirAll(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("journal %s: %w", cfg.Dir, err)
 	}
@@ -282,6 +269,27 @@ func Open(cfg Config) (*Journal, error) {
 	j.next = j.recovered.Next
 	j.synced = j.next
 	return j, nil
+}
+
+// newJournal returns a Journal that has touched nothing.
+func newJournal(cfg Config) (*Journal, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	if cfg.FS == nil {
+		cfg.FS = OS{}
+	}
+	if cfg.SegmentSize == 0 {
+		cfg.SegmentSize = DefaultSegmentSize
+		if cfg.RetainBytes > 0 {
+			cfg.SegmentSize = max(MinSegmentSize, min(cfg.SegmentSize, cfg.RetainBytes/retained))
+		}
+	}
+	if cfg.Now == nil {
+		cfg.Now = func() int64 { return time.Now().UnixNano() }
+	}
+	limit, _ := FileLimit()
+	return &Journal{cfg: cfg, fs: cfg.FS, syncing: make(chan struct{}, 1), reading: make(chan struct{}, readFiles(limit))}, nil
 }
 
 func (j *Journal) path(name string) string { return filepath.Join(j.cfg.Dir, name) }

@@ -2,8 +2,10 @@ package journal
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/gofrs/flock"
 
@@ -47,6 +49,57 @@ func Look(cfg Config) (*Found, error) {
 		f.Source = r.Header().Source
 	}
 	return f, nil
+}
+
+// filesAttempts is how often Files reads the directory of a journal that another process writes: a file may be half begun, or
+// removed, at that moment.
+const filesAttempts = 3
+
+// Files returns the names of the files in the directory of a journal that hold its ticks, in the order of their numbers, and what
+// is missing: files that the journal cannot use, and numbers that are in none of its files. Damage within a file is reported only
+// if its header is damaged. Files reads headers and trailers, and further packets only of files that lack one of them; it changes
+// nothing. Names and missing are empty if the directory holds no file that is named like a journal's. The error is that of Open,
+// except that the journal may be in use.
+func Files(cfg Config) (names []string, missing []Damage, err error) {
+	looked := &looking{}
+	cfg.FS = looked
+	for range filesAttempts {
+		names, missing, err = files(cfg)
+		if err == nil && len(missing) == 0 || err != nil && !errors.Is(err, os.ErrNotExist) || !looked.inUse {
+			break
+		}
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("journal %s: %w", cfg.Dir, err)
+	}
+	return names, missing, nil
+}
+
+func files(cfg Config) (names []string, missing []Damage, err error) {
+	j, err := newJournal(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer j.closeFiles()
+	if _, err := j.fs.Lock(j.path(lockName)); err != nil {
+		return nil, nil, err
+	}
+	j.recovered = &Recovered{}
+	segments, err := j.scanDir()
+	if err != nil {
+		return nil, nil, err
+	}
+	if j.segments, _ = j.chain(segments); len(j.segments) > 0 {
+		j.reportGaps()
+	}
+	missing = j.recovered.Damage
+	for _, s := range segments {
+		if !slices.ContainsFunc(missing, func(d Damage) bool { return d.Unused && d.File == s.name }) {
+			names = append(names, s.name)
+		}
+	}
+	slices.Sort(names) // by first number
+	return names, missing, nil
 }
 
 // A looking is the file system of the operating system, of which it changes nothing.

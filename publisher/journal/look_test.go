@@ -82,6 +82,70 @@ func TestLookFindsWhatOpenDoes(t *testing.T) {
 	assert.ErrorContains(t, err, "not a directory")
 }
 
+// Files finds every file that is missing, foreign or swapped with another, and changes nothing.
+func TestFilesFindsWhatIsMissing(t *testing.T) {
+	const first, second, last = "00000000000000000001-000000000000001a.tick", "00000000000000000010-000000000000001a.tick", "00000000000000000030-000000000000002b.tick"
+	rename := func(t *testing.T, dir, from, to string) {
+		require.NoError(t, os.Rename(filepath.Join(dir, from), filepath.Join(dir, to)))
+	}
+	for _, test := range []struct {
+		name    string
+		harm    func(t *testing.T, dir string)
+		retain  bool
+		names   []string
+		missing []string
+	}{
+		{"nothing", func(*testing.T, string) {}, false, []string{first, second, last}, nil},
+		{"the first", func(t *testing.T, dir string) { require.NoError(t, os.Remove(filepath.Join(dir, first))) }, false, []string{second, last},
+			[]string{second + ": the files before this one are missing; if a retention removed them, use the same one again: numbers [1, 10)"}},
+		{"the first, by retention", func(t *testing.T, dir string) { require.NoError(t, os.Remove(filepath.Join(dir, first))) }, true, []string{second, last}, nil},
+		{"the middle", func(t *testing.T, dir string) { require.NoError(t, os.Remove(filepath.Join(dir, second))) }, true, []string{first, last},
+			[]string{first + ": the next file begins later: numbers [10, 30)"}},
+		{"two are swapped", func(t *testing.T, dir string) {
+			rename(t, dir, first, "x")
+			rename(t, dir, second, first)
+			rename(t, dir, "x", second)
+		}, true, []string{last}, []string{
+			first + ": foreign: the header says session 000000000000001a from number 10: 1459 bytes at byte 0",
+			second + ": foreign: the header says session 000000000000001a from number 1: 672 bytes at byte 0"}},
+		{"another session's name", func(t *testing.T, dir string) { rename(t, dir, second, "00000000000000000010-000000000000002b.tick") }, true,
+			[]string{first, last}, []string{
+				"00000000000000000010-000000000000002b.tick: foreign: the header says session 000000000000001a from number 10: 1459 bytes at byte 0",
+				first + ": the next file begins later: numbers [10, 30)"}},
+		{"no header", func(t *testing.T, dir string) {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, second), make([]byte, 100), 0o600))
+		}, true, []string{first, last}, []string{
+			second + ": no header: the file is left as it is: 100 bytes at byte 0",
+			first + ": the next file begins later: numbers [10, 30)"}},
+		{"all", func(t *testing.T, dir string) {
+			for _, name := range []string{first, second, last} {
+				require.NoError(t, os.Remove(filepath.Join(dir, name)))
+			}
+		}, false, nil, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := copied(t)
+			test.harm(t, dir)
+			before := contents(t, dir)
+			cfg := journal.Config{Dir: dir}
+			if test.retain {
+				cfg.RetainAge = 1
+			}
+			names, missing, err := journal.Files(cfg)
+			require.NoError(t, err)
+			assert.Equal(t, test.names, names)
+			var got []string
+			for _, d := range missing {
+				got = append(got, d.String())
+			}
+			assert.Equal(t, test.missing, got)
+			assert.Equal(t, before, contents(t, dir))
+		})
+	}
+	_, _, err := journal.Files(journal.Config{Dir: filepath.Join(t.TempDir(), "none")})
+	assert.ErrorIs(t, err, os.ErrNotExist)
+}
+
 // A journal with a file of a newer format is refused by name, and nothing in it is touched, whatever else could be repaired.
 func TestNewerJournalIsRefused(t *testing.T) {
 	dir := copied(t)

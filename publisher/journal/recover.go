@@ -41,6 +41,7 @@ type Damage struct {
 	Offset, Size int64      // the bytes; 0 if whole packets are absent
 	Range        feed.Range // the missing numbers; empty if none are missing
 	Problem      string     // for a person
+	Unused       bool       // the whole file is left as it is: none of its ticks belong to the journal
 }
 
 func (d Damage) String() string {
@@ -160,7 +161,7 @@ func (j *Journal) scanFile(name string, first uint64, id feed.SessionID) (*segme
 	var version *recording.VersionError
 	switch {
 	case errors.Is(err, recording.ErrNoHeader):
-		j.report(Damage{File: name, Size: size, Problem: "no header: the file is left as it is"})
+		j.report(Damage{File: name, Size: size, Problem: "no header: the file is left as it is", Unused: true})
 		return nil, nil
 	case errors.As(err, &version):
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -168,9 +169,12 @@ func (j *Journal) scanFile(name string, first uint64, id feed.SessionID) (*segme
 		return nil, err
 	}
 	h := r.Header()
-	// A header found at a later mark has a greater Next than the name.
-	if h.Lineage.Current().ID != id || h.Next < first || !h.Filter.All() {
-		j.report(Damage{File: name, Size: size, Problem: fmt.Sprintf("foreign: the header says session %v", h.Lineage.Current().ID)})
+	// If the header at the beginning is damaged, the header found at a later mark has a greater Next than the name, and the
+	// reader's next number is not known.
+	begun := h.Next == first || h.Next > first && r.NextSeq() != h.Next
+	if h.Lineage.Current().ID != id || !begun || !h.Filter.All() {
+		j.report(Damage{File: name, Size: size, Unused: true,
+			Problem: fmt.Sprintf("foreign: the header says session %v from number %d", h.Lineage.Current().ID, h.Next)})
 		return nil, nil
 	}
 	s := &segment{name: name, first: first, lineage: h.Lineage, mode: h.Mode, size: size, safe: size, late: h.Next > first}
@@ -264,7 +268,7 @@ func (j *Journal) chain(all []*segment) ([]*segment, feed.Lineage) {
 		switch {
 		case s == all[last]:
 		case !ok:
-			j.report(Damage{File: s.name, Size: s.size, Problem: "foreign: its session is not of the lineage"})
+			j.report(Damage{File: s.name, Size: s.size, Problem: "foreign: its session is not of the lineage", Unused: true})
 		case s.first >= end || s.first >= all[last].first:
 			// No session of the lineage has its numbers.
 		default:
@@ -319,7 +323,7 @@ func (j *Journal) recoverLast(all []*segment) (again bool, err error) {
 			if item.Range.From == item.Range.To && x.packets == 0 {
 				item.Range.From = min(x.next, item.Range.To)
 			}
-			damage = append(damage, Damage{s.name, item.Offset, item.Size, item.Range, "damaged"})
+			damage = append(damage, Damage{File: s.name, Offset: item.Offset, Size: item.Size, Range: item.Range, Problem: "damaged"})
 		case recording.KindTorn:
 			torn = item.Offset
 		}
@@ -447,8 +451,8 @@ func (j *Journal) reportGaps() {
 		j.report(Damage{File: first.name, Range: feed.Range{From: begin, To: first.first},
 			Problem: "the files before this one are missing; if a retention removed them, use the same one again"})
 	}
-	for i, s := range j.segments {
-		if s.late && i+1 < len(j.segments) { // the last one was read by recoverLast
+	for _, s := range j.segments[:len(j.segments)-1] { // recoverLast reads the last one
+		if s.late {
 			j.reportBeginning(s)
 		}
 		end, err := j.end(s)
@@ -475,7 +479,7 @@ func (j *Journal) reportBeginning(s *segment) {
 				missing := item.Range
 				missing.From = s.first // the numbers before the first packets begin at s.first
 				missing.To = max(missing.From, missing.To)
-				j.report(Damage{s.name, item.Offset, item.Size, missing, "damaged"})
+				j.report(Damage{File: s.name, Offset: item.Offset, Size: item.Size, Range: missing, Problem: "damaged"})
 			}
 		}
 	})
