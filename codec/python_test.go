@@ -123,8 +123,8 @@ func TestQuotesInPython(t *testing.T) {
 	assert.Equal(t, "AAPL 187.25 x 300 - x 0\n", got)
 }
 
-// Three connections: the first is cut after 42; the second repeats a packet, then misses 44,
-// which ends it; the third resumes at 44. Every tick is printed once.
+// Four connections: the first is cut after 42; the second repeats a packet, then misses 44, which ends it; the third resumes at
+// 44 and is cut after 1044; in the fourth the client may no longer see what lies below 1050. Every tick is printed once.
 func TestResumeInPython(t *testing.T) {
 	expect := func(next uint64) func(*testing.T, *Hello) {
 		return func(t *testing.T, h *Hello) {
@@ -140,11 +140,21 @@ func TestResumeInPython(t *testing.T) {
 	third := mustAppend(t, lineStart(t, 44, StartedResumed), &Heartbeat{Covered: 44, Head: 45})
 	third = append(third, AppendPacket(nil, &Packet{First: 44, Count: 1000, Base: opening}, AppendSkip(nil, 1000), seedA)...)
 	third = append(third, examplePacket(1044, aTrade)...)
+	fourth := mustAppend(t, nil, &Welcome{
+		Version: 1, Lineage: lineageA, Head: 1051, Tail: 1050, Heartbeat: time.Second, Seed: seedA, Start: 1045, Reason: StartedResumed, Now: opening,
+	})
+	fourth = append(fourth, AppendPacket(nil, &Packet{First: 1045, Count: 5, Base: opening}, AppendGone(nil, 5, GoneDenied), seedA)...)
+	fourth, err := AppendSnapshot(fourth, &SnapshotBegin{Seq: 1050, Scope: ScopeAll}, func(yield func(feed.Tick) bool) {
+		yield(feed.Tick{Kind: feed.KindDefinition, EventTime: opening, Extra: &feed.Extra{Definition: &appleDefinition}})
+	}, seedA)
+	require.NoError(t, err)
+	fourth = append(fourth, examplePacket(1050, aQuote)...)
 
-	got := runAgainst(t, "resume.py", "4", []visit{
-		{hello: expect(0), send: first}, {hello: expect(43), send: second}, {hello: expect(44), send: third},
+	got := runAgainst(t, "resume.py", "5", []visit{
+		{hello: expect(0), send: first}, {hello: expect(43), send: second}, {hello: expect(44), send: third}, {hello: expect(1045), send: fourth},
 	})
 	assert.Equal(t, strings.Join([]string{
-		"41 3 AAPL 18726 100 1 9001 ", "42 2 AAPL 18725 300 None 0", "43 2 AAPL 18725 300 None 0", "1044 3 AAPL 18726 100 1 9001 ", "",
+		"41 3 AAPL 18726 100 1 9001 ", "42 2 AAPL 18725 300 None 0", "43 2 AAPL 18725 300 None 0", "1044 3 AAPL 18726 100 1 9001 ",
+		"1050 2 AAPL 18725 300 None 0", "",
 	}, "\n"), got)
 }

@@ -298,6 +298,8 @@ func accountStreams() []stream {
 			five().packet(6, 4, AppendGone(nil, 4, GoneExpired)).snapshot(10, ScopeAll, nil, define(0)).ticks(10, quoteOf(0, 1, 2)).raw},
 		{"account-damaged", "numbers that are damaged where the publisher reads them",
 			five().packet(6, 2, AppendGone(nil, 2, GoneDamaged)).snapshot(8, ScopeAll, nil, define(0)).ticks(8, quoteOf(0, 1, 2)).raw},
+		{"account-denied", "from the beginning, of which the client may not see [1, 10): lost with reason denied, and expired",
+			begin(fromBeginning).send(lost).packet(1, 9, AppendGone(nil, 9, GoneDenied)).snapshot(10, ScopeAll, nil, define(0)).ticks(10, quoteOf(0, 1, 2)).raw},
 		{"account-lost-start", "number 5 was asked for, and the line begins at 12: [5, 12) is lost",
 			begin(Hello{Start: Start{Kind: StartSeq, Value: 5}}).send(late).snapshot(12, ScopeAll, nil, define(0)).ticks(12, quoteOf(0, 1, 2)).raw},
 		{"account-withheld", "numbers that the policy withheld",

@@ -116,6 +116,7 @@ var sections = []struct{ prefix, section string }{
 	{"bad-end-of-packet", "5 packet"},
 	{"bad-count", "5 packet"},
 	{"account-", "The joining rule"},
+	{"account-denied", "Permissions"},
 	{"account-expired", "Where a line starts"},
 	{"account-lost-start", "Where a line starts"},
 	{"account-not-asked", "Where a line starts"},

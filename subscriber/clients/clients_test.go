@@ -54,7 +54,7 @@ func TestClientsPassTheExam(t *testing.T) {
 
 // examine runs exam, the program tickfeed, for the client that command starts.
 func examine(t *testing.T, exam string, command ...string) {
-	cases := effort.Of(t, "good-*,account-*,recover-*,session-*", "good-plain,good-snapshot,account-re*,recover-fin,recover-dropped-tick,session-restored")
+	cases := effort.Of(t, "good-*,account-*,recover-*,session-*", "good-plain,good-snapshot,account-denied,account-re*,recover-fin,recover-dropped-tick,session-restored")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	args := append([]string{"exam", "--json", "--case", cases, "--"}, command...)

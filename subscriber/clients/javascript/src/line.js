@@ -14,7 +14,7 @@ const ALL = 0, DEFINITIONS = 1, ADDED = 2;
 const MODES = ["live", "simulation", "replay"];
 const REASONS = ["as asked", "resumed", "rewound", "snapshot"];
 const SCOPES = ["all", "definitions", "added"];
-const GONE_REASONS = [null, "expired", "damaged"];
+const GONE_REASONS = [null, "expired", "damaged", "denied"];
 
 const MAX_SNAPSHOT = 512 * 2 ** 20;
 const LIFE = 4096; // so many bytes of a message that is not complete are a sign of life
@@ -309,7 +309,8 @@ export class Line {
           account.book(what, a, to);
           this.#emit(what, this.session, { from: a, to });
         } else {
-          this.#lose(this.session, a, to, GONE_REASONS[reason] ?? "unknown", this.#promised && reason === 1);
+          const name = GONE_REASONS[reason] ?? "unknown";
+          this.#lose(this.session, a, to, name, this.#promised && (name === "expired" || name === "denied"));
         }
         this.#due = ALL;
         m.whole = false;

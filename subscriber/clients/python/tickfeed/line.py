@@ -14,7 +14,7 @@ ALL, DEFINITIONS, ADDED = range(3)
 MODES = ("live", "simulation", "replay")
 REASONS = ("as asked", "resumed", "rewound", "snapshot")
 SCOPES = ("all", "definitions", "added")
-GONE_REASONS = (None, "expired", "damaged")
+GONE_REASONS = (None, "expired", "damaged", "denied")
 
 _MAX_SNAPSHOT = 512 << 20
 _LIFE = 4096  # so many bytes of a message that is not complete are a sign of life
@@ -286,7 +286,8 @@ class Line:
                     self._emit_range(name, self.session, a, b)
                 else:
                     reason = GONE_REASONS[value] if value < len(GONE_REASONS) else "unknown"
-                    self._lose(self.session, a, b, reason, "expired" if self.promised and value == 1 else "lost")
+                    expired = self.promised and reason in ("expired", "denied")
+                    self._lose(self.session, a, b, reason, "expired" if expired else "lost")
                 self.due, m.whole = ALL, False
             m.next = b
         if self.filter and start < end and self.due is None:
