@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"tickfeed/codec"
+	"tickfeed/codec/certs"
 	"tickfeed/codec/lobby"
 	"tickfeed/codec/neterror"
 
@@ -131,6 +132,8 @@ func (p *Publisher) Serve(ctx context.Context, ln net.Listener) error {
 // loginError explains err, which ended a connection before its login.
 func (p *Publisher) loginError(err error) error {
 	switch {
+	case errors.As(err, new(*certs.Error)): // it explains itself
+		return err
 	case errors.Is(err, net.ErrClosed): // the publisher closes a connection before its login for this reason only
 		return errEvicted
 	case errors.Is(err, os.ErrDeadlineExceeded):

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"tickfeed/codec"
+	"tickfeed/feed/scratch"
 )
 
 // An Outcome is the result of a case.
@@ -91,12 +92,13 @@ func (x *Exam) Run(ctx context.Context, c *Case) (v Verdict) {
 	limit := cmp.Or(x.Limit, DefaultLimit)
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w, %v, is over", errLimit, limit))
 	defer cancel()
-	dir, err := os.MkdirTemp(x.Dir, "tickfeed-exam-")
+	temporary, err := scratch.New(x.Dir, "exam")
 	if err != nil {
 		v.Outcome, v.Fault = Failed, &Fault{Text: err.Error()}
 		return v
 	}
-	defer os.RemoveAll(dir)
+	defer temporary.Remove()
+	dir := temporary.Path
 	var lines []string
 	var said string
 	var fault *Fault

@@ -23,6 +23,7 @@ import (
 	"tickfeed/cmd/child"
 	"tickfeed/codec/effort"
 	"tickfeed/feed"
+	"tickfeed/feed/scratch"
 )
 
 var (
@@ -48,7 +49,7 @@ func times(t *testing.T, flag *int, all, usual int) int {
 // binary is the program under examination, built once.
 var binary struct {
 	once sync.Once
-	dir  string
+	dir  *scratch.Dir
 	path string
 	err  error
 }
@@ -58,9 +59,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) { // PROMISES.md, 29
-		if binary.dir != "" {
-			_ = os.RemoveAll(binary.dir)
-		}
+		_ = binary.dir.Remove()
 		os.Exit(code)
 	}))
 }
@@ -72,10 +71,10 @@ func tickfeed(t *testing.T) string {
 		t.Skip("-short: this test starts processes")
 	}
 	binary.once.Do(func() {
-		if binary.dir, binary.err = os.MkdirTemp("", "tickfeed-exam-"); binary.err != nil {
+		if binary.dir, binary.err = scratch.New("", "processes"); binary.err != nil {
 			return
 		}
-		binary.path = filepath.Join(binary.dir, "tickfeed.exe")
+		binary.path = filepath.Join(binary.dir.Path, "tickfeed.exe")
 		out, err := exec.Command("go", "build", "-o", binary.path, "tickfeed/cmd/tickfeed").CombinedOutput()
 		if err != nil {
 			binary.err = fmt.Errorf("go build: %w\n%s", err, out)
