@@ -75,7 +75,7 @@ func BadRequest(format string, args ...any) error {
 	return &Error{http.StatusBadRequest, fmt.Errorf(format, args...)}
 }
 
-// Read decodes body, one JSON object, into a request of type T, which is empty if body is. An unknown field is an error.
+// Read decodes body, one JSON object, into a request of type T, which is empty if body is. A field that is unknown, or there twice, is an error.
 func Read[T any](body []byte) (*T, error) {
 	q := new(T)
 	if len(bytes.TrimSpace(body)) == 0 {
@@ -92,7 +92,27 @@ func Read[T any](body []byte) (*T, error) {
 	if _, err := d.Token(); err != io.EOF {
 		return nil, BadRequest("the body: more than one JSON value")
 	}
+	if name := repeated(body); name != "" {
+		return nil, BadRequest("the body: %q is there twice", name)
+	}
 	return q, nil
+}
+
+// repeated returns a name that occurs twice in body, which is a JSON object, or "".
+func repeated(body []byte) string {
+	d := json.NewDecoder(bytes.NewReader(body))
+	_, _ = d.Token() // the brace: the body was decoded before, so nothing here fails
+	seen := make(map[string]bool)
+	for d.More() {
+		name, _ := d.Token()
+		text, _ := name.(string)
+		if seen[strings.ToLower(text)] { // package json ignores case, too
+			return text
+		}
+		seen[strings.ToLower(text)] = true
+		_ = d.Decode(new(json.RawMessage))
+	}
+	return ""
 }
 
 // Header is the header by which a program shows that its request does not come from a web page; any value that is not empty

@@ -400,3 +400,20 @@ func TestAnswerAtTheEnd(t *testing.T) {
 		<-ended
 	}
 }
+
+// A name that occurs twice in a body is refused: one of its two values would be ignored.
+func TestReadRefusesANameTwice(t *testing.T) {
+	type request struct {
+		Speed float64
+		Inner struct{ Speed float64 }
+	}
+	q, err := ops.Read[request]([]byte(`{"Speed":2,"Inner":{"Speed":3}}`))
+	require.NoError(t, err)
+	assert.Equal(t, 3.0, q.Inner.Speed)
+	for _, body := range []string{`{"Speed":2,"Inner":{},"Speed":3}`, `{"Speed":2,"speed":3}`} {
+		_, err := ops.Read[request]([]byte(body))
+		assert.ErrorContains(t, err, "is there twice", body)
+	}
+	_, err = ops.Read[request]([]byte(`null`))
+	assert.NoError(t, err)
+}

@@ -65,6 +65,12 @@ func (r *row) setDeep(f field, cell []byte) {
 	r.deep[n/deepWidth][n%deepWidth] = cell
 }
 
+// hasDeep reports whether f, a field of a level below the best, has a value.
+func (r *row) hasDeep(f field) bool {
+	n := int(f - deepField)
+	return n/deepWidth < len(r.deep) && r.deep[n/deepWidth][n%deepWidth] != nil
+}
+
 // hasDepth reports whether the levels of r below the best are used.
 func (d *desk) hasDepth(r *row, kind feed.Kind) bool {
 	return len(r.deep) > 0 && !d.quotesOnly && (kind == feed.KindQuote || kind == shapeBoth)

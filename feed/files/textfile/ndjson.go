@@ -2,6 +2,7 @@ package textfile
 
 import (
 	"bytes"
+	"fmt"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -36,7 +37,7 @@ func (o *object) reset(c *columns) {
 
 // scan stores the values of the object in line in r. They are valid until the next call, and share
 // memory with line. Values with unknown names are skipped. If two names have the same field, the
-// better name is used; if a name occurs twice, its last value is used.
+// better name is used. A name of a field that occurs twice is an error.
 func (o *object) scan(line []byte, r *row) *LineError {
 	*r = row{deep: r.deep[:0]}
 	o.level = 0
@@ -178,14 +179,32 @@ func (o *object) value(s *scanner, k key, r *row) *LineError {
 		f = deepOf(o.level, f)
 	}
 	if f > noField {
+		if r.hasDeep(f) {
+			return twice(k.name, k.name, f)
+		}
 		r.setDeep(f, v)
 		return nil
 	}
-	if f == noField || r.names[f] != "" && k.rank > o.ranks[f] {
+	if f == noField {
 		return nil
+	}
+	if r.names[f] != "" && k.rank >= o.ranks[f] {
+		if k.rank > o.ranks[f] {
+			return nil
+		}
+		return twice(k.name, r.names[f], f)
 	}
 	r.cells[f], r.names[f], o.ranks[f] = v, k.name, k.rank
 	return nil
+}
+
+// twice returns the error for a line in which name and other, which may be the same name, hold field f.
+func twice(name, other string, f field) *LineError {
+	reason := "is in the line twice"
+	if name != other {
+		reason = fmt.Sprintf("holds the same field as %q; choose one with --column %v=NAME", other, f)
+	}
+	return &LineError{Column: clip([]byte(name)), Reason: reason}
 }
 
 // word reports which characters numbers and literals consist of.
