@@ -132,10 +132,10 @@ func (p *Publisher) Serve(ctx context.Context, ln net.Listener) error {
 // loginError explains err, which ended a connection before its login.
 func (p *Publisher) loginError(err error) error {
 	switch {
-	case errors.As(err, new(*certs.Error)): // it explains itself
-		return err
 	case errors.Is(err, net.ErrClosed): // the publisher closes a connection before its login for this reason only
 		return errEvicted
+	case errors.As(err, new(*certs.Error)): // it explains itself
+		return err
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("the client did not log in within %v", p.cfg.handshakeTimeout)
 	}

@@ -149,7 +149,7 @@ func TestTLSMisconfigurations(t *testing.T) {
 func TestTLSToOtherServers(t *testing.T) {
 	for name, c := range map[string]struct{ answer, says string }{
 		"a server that closes": {"", "the server closed the connection during the handshake: does it speak TLS?"},
-		"a web server":         {"HTTP/1.1 400 Bad Request\r\n\r\n", "the server does not speak TLS"},
+		"a web server":         {"HTTP/1.1 400 Bad Request\r\n\r\n", "an HTTP server without TLS answers there"},
 		"SSH":                  {"SSH-2.0-OpenSSH_9.2\r\n", "the server does not speak TLS"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -81,6 +81,7 @@ func TestOpenRecordings(t *testing.T) {
 	for _, r := range all {
 		require.NoError(t, r.Close())
 	}
+	require.NoError(t, p.scratch.Remove()) // as run does at the end
 	left, err := os.ReadDir(tmp)
 	require.NoError(t, err)
 	assert.Empty(t, left, "temporary files are gone")

@@ -120,7 +120,7 @@ func TestWrongUsers(t *testing.T) {
 		{[]string{"publish", "--users", "san.yml", "--tls-cert", "a.pem", "--tls-key", "a.key"}, "with --tls-client-ca"},
 		{[]string{"publish", "--users", "san.yml", "--token-file", "token"}, "exclude each other"},
 		{[]string{"user", "add", "a"}, "name the file with --users FILE"},
-		{[]string{"user", "add", "risk", "--users", "san.yml"}, "san.yml:2: the name is that of the user in line 1"},
+		{[]string{"user", "add", "risk", "--users", "san.yml"}, "san.yml:1: there is a user risk already: choose another name, or remove that entry first; nothing is written"},
 		{[]string{"user", "add", "a", "--users", "new.yml", "--history", "long"}, `history: want a duration such as 24h`},
 		{[]string{"user", "add", "a", "--users", "new.yml", "--expires", "2020-01-31"}, "--expires 2020-01-31 is in the past: write a time to come, such as 20"},
 		{[]string{"user", "add", "--users", "new.yml"}, "name"},
