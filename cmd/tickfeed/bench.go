@@ -20,6 +20,7 @@ import (
 	"tickfeed/cmd/child"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
+	"tickfeed/feed/files/rawfile"
 )
 
 // benchOptions are the flags of bench.
@@ -132,6 +133,9 @@ func (o *benchOptions) config(cmd *cobra.Command, args []string) (bench.Config, 
 		}
 	}
 	if err := cfg.Validate(); err != nil {
+		if name, _, ok := strings.Cut(strings.TrimPrefix(err.Error(), "the "), " must be"); ok && cmd.Flags().Lookup(name) != nil {
+			err = rawfile.AsGiven(err, "the "+name, "--"+name)
+		}
 		return cfg, usage("%w", err)
 	}
 	for _, name := range benchParameters {

@@ -20,6 +20,7 @@ import (
 
 	"tickfeed/cmd/child"
 	"tickfeed/codec"
+	"tickfeed/feed/files/rawfile"
 	"tickfeed/feed/nouns"
 	"tickfeed/feed/script"
 )
@@ -175,7 +176,7 @@ func setFlag(f *pflag.Flag, value any) error {
 			return nil
 		}
 		if err := f.Value.Set(text); err != nil {
-			return fmt.Errorf("%q: %w", text, valueError(f, err))
+			return fmt.Errorf("%q: %w", text, valueError(f, text, err))
 		}
 		return nil
 	}
@@ -337,7 +338,7 @@ func wantArgs(least, most int, what string) cobra.PositionalArgs {
 func flagError(cmd *cobra.Command, err error) error {
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) {
-		return fmt.Errorf("--%s %q: %w", invalid.GetFlag().Name, invalid.GetValue(), valueError(invalid.GetFlag(), invalid.Unwrap()))
+		return fmt.Errorf("--%s %q: %w", invalid.GetFlag().Name, invalid.GetValue(), valueError(invalid.GetFlag(), invalid.GetValue(), invalid.Unwrap()))
 	}
 	name, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
 	if !ok {
@@ -356,15 +357,15 @@ func flagError(cmd *cobra.Command, err error) error {
 // flagValues describes the values of the flag types whose own errors are written for programmers.
 var flagValues = map[string]string{
 	"bool": "true or false", "duration": "a duration such as 500ms, 5s or 1h30m", "float64": "a number such as 2 or 0.5",
-	"uint64": "a whole number, not negative", "int": "a whole number", "int8": "a whole number from -128 to 127",
+	"uint64": "a whole number from 0 to 18446744073709551615", "int": "a whole number below 2^63", "int8": "a whole number from -128 to 127",
 }
 
-// valueError rewrites err, about a value of f, for people.
-func valueError(f *pflag.Flag, err error) error {
+// valueError rewrites err, about value, which f cannot have, for people. The caller prints value before the error.
+func valueError(f *pflag.Flag, value string, err error) error {
 	if want := flagValues[f.Value.Type()]; want != "" {
 		return fmt.Errorf("want %s", want)
 	}
-	return err
+	return rawfile.AsGiven(err, fmt.Sprintf(", got %q", value), "")
 }
 
 // refuseEmpty makes an empty value of a flag of text an error, in cmd and its subcommands: most often it is a shell variable that

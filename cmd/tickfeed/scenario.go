@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tickfeed/codec/lab"
+	"tickfeed/feed/files/rawfile"
 	"tickfeed/feed/nouns"
 	"tickfeed/feed/script"
 	"tickfeed/feed/sim"
@@ -75,8 +76,19 @@ func (o *scenarioOptions) load(ctx context.Context) (*script.Script, error) {
 	return s, nil
 }
 
-// refused returns the usage error for err, of a market that refuses the scenario.
+// marketFields lists how package sim names the fields that flags set, and the flags.
+var marketFields = [][2]string{
+	{"sim: Instruments × Depth", "--instruments × --depth"}, {"sim: Instruments", "--instruments"}, {"sim: Depth", "--depth"},
+	{"sim: Start", "--start"}, {"sim: Rate", "--rate"}, {"sim: Days", "--days"}, {"sim: Shape", "--day-shape"}, {"sim: DayLength", "the day of --profile"},
+}
+
+// refused returns the usage error for err, of a market that refuses its configuration or the scenario.
 func (o *scenarioOptions) refused(err error) error {
+	for _, f := range marketFields {
+		if strings.HasPrefix(err.Error(), f[0]+" ") {
+			return usage("%w", rawfile.AsGiven(err, f[0], f[1]))
+		}
+	}
 	var at *script.Error
 	if !errors.As(err, &at) || at.Name != o.name || !slices.Contains(sim.Scenarios(), o.name) {
 		return usage("%w", err)

@@ -64,7 +64,10 @@ func (c count[T]) Set(s string) error {
 		return nil
 	}
 	v, err := parseCount(s)
-	if err != nil || v != math.Trunc(v) || v >= 1<<63 {
+	if err == nil && v >= 1<<63 {
+		return fmt.Errorf("the number is too large: want a whole number below 2^63 such as 500, 10k or 2.5M")
+	}
+	if err != nil || v != math.Trunc(v) {
 		return fmt.Errorf("want a whole number such as 500, 10k or 2.5M")
 	}
 	*c.v = T(v)
@@ -192,8 +195,14 @@ func formatBytes(n int64) string {
 	return scaled(float64(n), []string{" B", " KB", " MB", " GB", " TB"})
 }
 
+// manyUnits is from how many of the greatest unit on scaled uses an exponent.
+const manyUnits = 1e9
+
 func scaled(v float64, units []string) string {
 	unit := 0
+	if abs := math.Abs(v); abs > 0 && abs < 0.005 || abs >= manyUnits*math.Pow(1000, float64(len(units)-1)) {
+		return strconv.FormatFloat(v, 'g', 3, 64) + units[0]
+	}
 	for math.Abs(v) >= 999.5 && unit < len(units)-1 {
 		v /= 1000
 		unit++

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -112,5 +113,25 @@ func TestAccountText(t *testing.T) {
 		"the publisher has no session in common with the position, and cannot send these 2":                                                          lostReason(&subscriber.Change{Unrelated: true}, 2),
 	} {
 		assert.Equal(t, want, got)
+	}
+}
+
+// An error about a value names the flag, and shows the value once and briefly.
+func TestErrorsNameTheFlagAndTheValueOnce(t *testing.T) {
+	for _, test := range []struct{ args, want string }{
+		{"publish --rate 1e300", "--rate 1e+300 at --speed 1 is"},
+		{"publish --rate 0.0001", "--rate 0.0001 at --speed 1 is"},
+		{"publish --depth 1000", "tickfeed: --depth must be from 0 to 50, got 1000"},
+		{"publish --start 1800-01-01", "tickfeed: --start must be from the year 1971 to 2200, got 1800-01-01T"},
+		{"publish --instruments 100000 --depth 50", "tickfeed: --instruments × --depth must be at most"},
+		{"publish --seed 99999999999999999999", "want a whole number from 0 to 18446744073709551615"},
+		{"publish --max-connections 99999999999999999999", "the number is too large"},
+		{"publish --file-mode abc", "tickfeed: --file-mode \"abc\": the mode of files must be octal digits such as 0640\n"},
+		{"bench fanout --rate 1e300", "tickfeed: --rate must be from 0.1 to 10M, got 1e+300"},
+	} {
+		var out, errs strings.Builder
+		assert.Equal(t, exitUsage, run(strings.Fields(test.args), strings.NewReader(""), &out, &errs), test.args)
+		assert.Contains(t, errs.String(), test.want, test.args)
+		assert.NotContains(t, errs.String(), "sim:", test.args)
 	}
 }

@@ -225,7 +225,7 @@ func (c *Config) validate() error {
 	case c.Shape > UShaped:
 		return fmt.Errorf("sim: Shape must be Flat or UShaped, got %d", c.Shape)
 	case c.Start.Year() < 1971 || c.Start.Year() > 2200:
-		return fmt.Errorf("sim: Start must be from 1971 to 2200, got %v", c.Start)
+		return fmt.Errorf("sim: Start must be from the year 1971 to 2200, got %s", c.Start.Format(time.RFC3339))
 	case c.DayLength < MinDayLength || c.DayLength > MaxDayLength:
 		return fmt.Errorf("sim: DayLength must be from %v to %v, got %v", MinDayLength, MaxDayLength, c.DayLength)
 	case c.Days < 0:
