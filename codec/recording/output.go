@@ -4,16 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/SaveTheRbtz/zstd-seekable-format-go/pkg"
+	"github.com/gofrs/flock"
 	"github.com/klauspost/compress/zstd"
 
 	"tickfeed/codec"
-	"tickfeed/codec/filemode"
 )
 
 // An Output is a new file that gets its name only once it is complete and durable: until [Output.Commit] it has
@@ -22,12 +20,14 @@ type Output struct {
 	File
 	path, temporary string
 	file            *os.File
+	lock            *flock.Flock // of the temporary file until it is renamed or removed; nil if it has none
 	replace         bool
 	closed, done    bool
 }
 
 // Create begins the file path. If it exists and replace is false, the error wraps fs.ErrExist. If path is not a
-// regular file, such as /dev/null, Create writes to it directly.
+// regular file, such as /dev/null, Create writes to it directly. Otherwise, except on Windows, it first removes the temporary
+// files for path that killed processes left.
 func Create(path string, replace bool) (*Output, error) {
 	o := &Output{path: path, replace: replace}
 	info, err := os.Stat(path)
@@ -40,8 +40,7 @@ func Create(path string, replace bool) (*Output, error) {
 	case err == nil && !replace:
 		return nil, o.exists()
 	default:
-		o.temporary = filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.%08x.tmp", filepath.Base(path), rand.Uint32()))
-		o.file, err = os.OpenFile(o.temporary, os.O_RDWR|os.O_CREATE|os.O_EXCL, filemode.File())
+		err = o.createTemporary()
 	}
 	if err != nil {
 		if pathError := (*fs.PathError)(nil); errors.As(err, &pathError) {
@@ -103,6 +102,7 @@ func (o *Output) Commit() error {
 		return err
 	}
 	o.done = true
+	o.unlock()
 	return syncName(o.path)
 }
 
@@ -115,6 +115,7 @@ func (o *Output) Discard() {
 	if !o.done {
 		o.done = true
 		os.Remove(o.temporary)
+		o.unlock()
 	}
 }
 
