@@ -201,7 +201,7 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 	}
 	journals := 0 // that are not whole
 	if o.verify {
-		if journals, err = verifyJournals(given, o, lines); err != nil {
+		if journals, err = verifyJournals(ctx, given, o, lines); err != nil {
 			return err
 		}
 	}

@@ -66,7 +66,7 @@ func (p *program) showVerified(ctx context.Context, o *inspectOptions, f *openRe
 
 // verifyJournals prints for each of paths that is the directory of a journal whether its files are all there, and returns how many
 // journals are not whole. The error has its exit code.
-func verifyJournals(paths []string, o *inspectOptions, out *lines) (bad int, err error) {
+func verifyJournals(ctx context.Context, paths []string, o *inspectOptions, out *lines) (bad int, err error) {
 	for _, path := range paths {
 		if info, err := os.Stat(path); err != nil || !info.IsDir() {
 			continue
@@ -75,8 +75,10 @@ func verifyJournals(paths []string, o *inspectOptions, out *lines) (bad int, err
 		if o.retained {
 			cfg.RetainAge = time.Nanosecond // any
 		}
-		names, missing, err := journal.Files(cfg)
-		if err != nil {
+		names, missing, err := journal.Files(ctx, cfg)
+		if ctx.Err() != nil {
+			return 0, errInterrupted
+		} else if err != nil {
 			return 0, wrong("%w", err)
 		}
 		if len(names) == 0 && len(missing) == 0 {

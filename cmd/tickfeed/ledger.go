@@ -242,7 +242,7 @@ func (p *program) openParty(ctx context.Context, o *diffOptions, path string) (*
 	if recorded {
 		paths := []string{path}
 		if info.IsDir() {
-			if used, err := p.journalFiles(path); err != nil {
+			if used, err := p.journalFiles(ctx, path); err != nil {
 				return nil, err
 			} else if used != nil {
 				paths = used

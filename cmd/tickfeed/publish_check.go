@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
@@ -128,7 +129,13 @@ func (p *program) checkPublish(ctx context.Context, o *publishOptions, paths []s
 	default:
 		c.add("publish", in.describe(), in.open(ctx, nil))
 	}
-	text, inUse, err := o.describeJournal(paths)
+	var read atomic.Int64
+	stop := p.progress(func() string { return "looking at the journal: " + formatBytes(read.Load()) + " read" })
+	text, inUse, err := o.describeJournal(ctx, paths, &read)
+	stop()
+	if ctx.Err() != nil {
+		return errInterrupted
+	}
 	c.add("journal", text, err)
 	for _, addr := range o.listen {
 		c.address(ctx, "listen", listenFlag, addr, "", inUse)
@@ -217,11 +224,12 @@ func (o *publishOptions) checkFaults() error {
 }
 
 // describeJournal says what the journal holds, and what publish would do with it. inUse reports whether a publisher writes to it.
-func (o *publishOptions) describeJournal(paths []string) (text string, inUse bool, err error) {
+// It adds to read how many bytes it has read.
+func (o *publishOptions) describeJournal(ctx context.Context, paths []string, read *atomic.Int64) (text string, inUse bool, err error) {
 	if o.journal == "" {
 		return "none: what is not in memory (" + formatBytes(int64(o.memory)) + ") any more is lost", false, nil
 	}
-	found, err := journal.Look(journal.Config{Dir: o.journal, RetainBytes: o.retain.bytes, RetainAge: o.retain.age})
+	found, err := journal.Look(ctx, journal.Config{Dir: o.journal, RetainBytes: o.retain.bytes, RetainAge: o.retain.age}, read)
 	if err != nil {
 		return "", false, journalError(o.journal, err)
 	}

@@ -361,9 +361,11 @@ func expandJournals(paths []string) (out []string, err error) {
 
 // journalFiles returns the files in dir that a publisher would use of the journal in dir, in their order, and reports the others; nil
 // if dir has no files that are named like a journal's. The error has its exit code.
-func (p *program) journalFiles(dir string) (paths []string, err error) {
-	names, missing, err := journal.Files(journal.Config{Dir: dir})
+func (p *program) journalFiles(ctx context.Context, dir string) (paths []string, err error) {
+	names, missing, err := journal.Files(ctx, journal.Config{Dir: dir})
 	switch {
+	case ctx.Err() != nil:
+		return nil, errInterrupted
 	case errors.As(err, new(*fs.PathError)):
 		return nil, usage("%w", err)
 	case err != nil:

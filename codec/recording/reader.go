@@ -458,7 +458,7 @@ type place struct {
 // search looks from pos for a valid message that joins or follows. If in is nil, there is no session yet and
 // only a header qualifies. If there is no such message, search returns the end of the file.
 func (r *Reader) search(pos int64, in *codec.FileHeader) (place, error) {
-	for pos < r.size {
+	for pos = r.skipHole(pos); pos < r.size; pos = r.skipHole(pos) {
 		p, err := r.window(pos, codec.MaxMessage)
 		if err != nil {
 			return place{}, err

@@ -1,11 +1,13 @@
 package journal
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
+	"sync/atomic"
 
 	"github.com/gofrs/flock"
 
@@ -20,21 +22,27 @@ type Found struct {
 }
 
 // Look returns what Open would find, and changes nothing. It returns nil if there is no such directory. The error is that of
-// Open, except that the journal may be in use. The journal is one of the file system of the operating system.
-func Look(cfg Config) (*Found, error) {
+// Open, except that the journal may be in use, or that of ctx once ctx has ended. The journal is one of the file system of the operating system. Look adds to
+// read how many bytes it has read, unless read is nil.
+func Look(ctx context.Context, cfg Config, read *atomic.Int64) (*Found, error) {
 	dir := cfg.Dir
 	if info, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	} else if err == nil && !info.IsDir() {
 		return nil, &os.PathError{Op: "open", Path: dir, Err: errors.New("not a directory")}
 	}
-	looked := &looking{}
+	looked := &looking{ctx: ctx, read: read}
 	cfg.FS = looked
 	j, err := Open(cfg)
+	if err == nil {
+		defer j.Close()
+	}
+	if ctx.Err() != nil { // it may have been taken for damage
+		return nil, ctx.Err()
+	}
 	if err != nil {
 		return nil, err
 	}
-	defer j.Close()
 	f := &Found{Recovered: *j.Recovered(), InUse: looked.inUse}
 	if n := len(j.segments); n > 0 {
 		in, err := recording.Open(j.path(j.segments[n-1].name))
@@ -59,12 +67,15 @@ const filesAttempts = 3
 // is missing: files that the journal cannot use, and numbers that are in none of its files. Damage within a file is reported only
 // if its header is damaged. Files reads headers and trailers, and further packets only of files that lack one of them; it changes
 // nothing. Names and missing are empty if the directory holds no file that is named like a journal's. The error is that of Open,
-// except that the journal may be in use.
-func Files(cfg Config) (names []string, missing []Damage, err error) {
-	looked := &looking{}
+// except that the journal may be in use, or that of ctx once ctx has ended.
+func Files(ctx context.Context, cfg Config) (names []string, missing []Damage, err error) {
+	looked := &looking{ctx: ctx}
 	cfg.FS = looked
 	for range filesAttempts {
 		names, missing, err = files(cfg)
+		if ctx.Err() != nil {
+			return nil, nil, ctx.Err()
+		}
 		if err == nil && len(missing) == 0 || err != nil && !errors.Is(err, os.ErrNotExist) || !looked.inUse {
 			break
 		}
@@ -105,7 +116,34 @@ func files(cfg Config) (names []string, missing []Damage, err error) {
 // A looking is the file system of the operating system, of which it changes nothing.
 type looking struct {
 	OS
+	ctx   context.Context
+	read  *atomic.Int64 // bytes read; may be nil
 	inUse bool
+}
+
+// Open opens a file that can be read until ctx ends.
+func (l *looking) Open(name string) (ReadFile, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return lookedFile{osReadFile{f}, l}, nil
+}
+
+type lookedFile struct {
+	osReadFile
+	l *looking
+}
+
+func (f lookedFile) ReadAt(b []byte, at int64) (int, error) {
+	if err := f.l.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := f.osReadFile.ReadAt(b, at)
+	if f.l.read != nil {
+		f.l.read.Add(int64(n))
+	}
+	return n, err
 }
 
 func (l *looking) MkdirAll(string) error { return nil }
@@ -133,3 +171,6 @@ type nowhere struct{}
 func (nowhere) Write(b []byte) (int, error) { return len(b), nil }
 func (nowhere) Sync() error                 { return nil }
 func (nowhere) Close() error                { return nil }
+
+// ReadFrom implements io.ReaderFrom, for io.Copy: a torn end need not be read.
+func (nowhere) ReadFrom(io.Reader) (int64, error) { return 0, nil }

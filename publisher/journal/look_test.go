@@ -1,11 +1,13 @@
 package journal_test
 
 import (
+	"context"
 	"encoding/binary"
 	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -42,7 +44,7 @@ func contents(t *testing.T, dir string) map[string]string {
 
 // Look finds what Open does, of a journal that is at rest, torn, or in use, and changes nothing.
 func TestLookFindsWhatOpenDoes(t *testing.T) {
-	found, err := journal.Look(journal.Config{Dir: filepath.Join(t.TempDir(), "none")})
+	found, err := journal.Look(t.Context(), journal.Config{Dir: filepath.Join(t.TempDir(), "none")}, nil)
 	require.NoError(t, err)
 	assert.Nil(t, found)
 
@@ -53,7 +55,7 @@ func TestLookFindsWhatOpenDoes(t *testing.T) {
 	require.NoError(t, os.WriteFile(last, append(whole, 0xdd, 1, 2, 3), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "00000000000000000099-000000000000003c.tick"), nil, 0o600)) // a crash left it
 	before := contents(t, dir)
-	found, err = journal.Look(journal.Config{Dir: dir})
+	found, err = journal.Look(t.Context(), journal.Config{Dir: dir}, nil)
 	require.NoError(t, err)
 	assert.Equal(t, before, contents(t, dir))
 	assert.False(t, found.InUse)
@@ -68,17 +70,28 @@ func TestLookFindsWhatOpenDoes(t *testing.T) {
 	assert.Positive(t, found.Torn)
 	assert.NotEmpty(t, found.Source)
 
-	found, err = journal.Look(journal.Config{Dir: dir})
+	found, err = journal.Look(t.Context(), journal.Config{Dir: dir}, nil)
 	require.NoError(t, err)
 	assert.True(t, found.InUse)
 	require.NoError(t, j.Close())
-	found, err = journal.Look(journal.Config{Dir: dir})
+	found, err = journal.Look(t.Context(), journal.Config{Dir: dir}, nil)
 	require.NoError(t, err)
 	assert.False(t, found.InUse)
 
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = journal.Look(ctx, journal.Config{Dir: dir}, nil)
+	assert.ErrorIs(t, err, context.Canceled)
+	_, _, err = journal.Files(ctx, journal.Config{Dir: dir})
+	assert.ErrorIs(t, err, context.Canceled)
+	var read atomic.Int64
+	_, err = journal.Look(t.Context(), journal.Config{Dir: dir}, &read)
+	require.NoError(t, err)
+	assert.Positive(t, read.Load())
+
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	_, err = journal.Look(journal.Config{Dir: file})
+	_, err = journal.Look(t.Context(), journal.Config{Dir: file}, nil)
 	assert.ErrorContains(t, err, "not a directory")
 }
 
@@ -131,7 +144,7 @@ func TestFilesFindsWhatIsMissing(t *testing.T) {
 			if test.retain {
 				cfg.RetainAge = 1
 			}
-			names, missing, err := journal.Files(cfg)
+			names, missing, err := journal.Files(t.Context(), cfg)
 			require.NoError(t, err)
 			assert.Equal(t, test.names, names)
 			var got []string
@@ -142,7 +155,7 @@ func TestFilesFindsWhatIsMissing(t *testing.T) {
 			assert.Equal(t, before, contents(t, dir))
 		})
 	}
-	_, _, err := journal.Files(journal.Config{Dir: filepath.Join(t.TempDir(), "none")})
+	_, _, err := journal.Files(t.Context(), journal.Config{Dir: filepath.Join(t.TempDir(), "none")})
 	assert.ErrorIs(t, err, os.ErrNotExist)
 }
 
