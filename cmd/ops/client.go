@@ -26,8 +26,9 @@ const (
 
 // An Answer is a response of a site.
 type Answer struct {
-	Command string // the command that responded
-	Status  int    // of HTTP
+	Command string    // the command that responded
+	Started time.Time // see StartedHeader; zero if the command does not send it
+	Status  int       // of HTTP
 	Body    []byte
 }
 
@@ -115,6 +116,7 @@ func (c *Client) Ask(ctx context.Context, path string, body any, accept string, 
 		}
 		return nil, ErrForeign
 	}
+	a.Started, _ = time.Parse(time.RFC3339Nano, response.Header.Get(StartedHeader))
 	if a.Body, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer)); err != nil {
 		return nil, c.explain(err, timeout)
 	}

@@ -119,6 +119,9 @@ func repeated(body []byte) string {
 // will do. A JSON content type has the same effect. Each response has it as well, with the command as its value.
 const Header = "X-Tickfeed"
 
+// StartedHeader is the header of each response that identifies the process: the time, as in RFC 3339, at which it began to serve its site.
+const StartedHeader = Header + "-Started"
+
 // Bounds of a server.
 const (
 	MaxBody    = 64 << 10 // of a request, in bytes
@@ -211,9 +214,11 @@ type route struct {
 func (s *Site) Handler() http.Handler {
 	routes := s.routes()
 	token := sha256.Sum256([]byte(s.Token))
+	started := time.Now().UTC().Format(time.RFC3339Nano)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set(Header, s.Command)
+		h.Set(StartedHeader, started)
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Content-Security-Policy", "default-src 'none'; sandbox")

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -36,6 +37,26 @@ func TestLocalNames(t *testing.T) {
 	assert.Equal(t, 200, w.ask("replay", "POST", "/pause", "", ops.Header, "1").StatusCode)
 	assert.Equal(t, 200, w.ask("replay", "POST", "/pause", "", "Content-Type", "application/json; charset=utf-8").StatusCode)
 	assert.Equal(t, "replay", w.ask("replay", "GET", "/livez", "").Header.Get(ops.Header))
+}
+
+// Each response of a process, errors included, names the command and the time at which the process began to serve.
+func TestResponsesIdentifyTheProcess(t *testing.T) {
+	before := time.Now()
+	h := (&ops.Site{Command: "lab"}).Handler()
+	after := time.Now()
+	server := httptest.NewServer(h)
+	defer server.Close()
+	var first *ops.Answer
+	for _, path := range []string{"/livez", "/none", "/livez"} {
+		answer, err := ops.Ask(t.Context(), server.Listener.Addr().String(), path, nil, "", time.Minute)
+		require.NoError(t, err)
+		if first == nil {
+			first = answer
+		}
+		assert.Equal(t, "lab", answer.Command, path)
+		assert.Equal(t, first.Started, answer.Started, path)
+	}
+	assert.WithinRange(t, first.Started, before, after)
 }
 
 // Text that a peer chooses, such as the name of a client or of a rule, stays text wherever it is shown: no browser, terminal

@@ -84,7 +84,7 @@ var controlVerbs = []controlVerb{
 		}
 		return nil, nil
 	}},
-	{name: "drain", of: "publish", does: "end the process without a storm: no client is admitted any more, each subscriber is asked to leave and to come back to the next process, evenly spread over --over; returns when the process has ended, with exit code 1 if it hangs instead", path: "drain", ends: true, body: func(o *controlOptions, _ string) (any, error) {
+	{name: "drain", of: "publish", does: "end the process without a storm: no client is admitted any more, each subscriber is asked to leave and to come back to the next process, evenly spread over --over; returns when the process has ended, even if the next one serves there at once, with exit code 1 if it hangs instead", path: "drain", ends: true, body: func(o *controlOptions, _ string) (any, error) {
 		if o.over < 0 || o.over > publisher.MaxDrain {
 			return nil, usage("--over must be from 0 to %v, got %v", publisher.MaxDrain, o.over)
 		}
@@ -233,7 +233,7 @@ func (p *program) control(ctx context.Context, o *controlOptions, args []string)
 		if _, err := fmt.Fprintf(p.stdout, "%s\n", printableJSON(text)); err != nil || !verb.ends {
 			return output(err)
 		}
-		return awaitEnd(ctx, client, endPatience)
+		return p.awaitEnd(ctx, client, answer)
 	}
 	shown := printable(string(text))
 	if !strings.Contains(shown, "\n") { // a table keeps its lines
@@ -242,32 +242,49 @@ func (p *program) control(ctx context.Context, o *controlOptions, args []string)
 	if _, err = fmt.Fprintln(p.stdout, shown); err != nil || !verb.ends {
 		return output(err)
 	}
-	return awaitEnd(ctx, client, endPatience)
+	return p.awaitEnd(ctx, client, answer)
 }
 
-// awaitEnd waits until the process of the command that client asks has ended: nothing accepts connections at its address any more. A
-// process that accepts them and does not respond for patience still runs, which is an error.
-func awaitEnd(ctx context.Context, client *ops.Client, patience time.Duration) error {
+// awaitEnd waits until the process that sent last, the answer to its order to end, has ended. If another process responds at its
+// address by then, awaitEnd says so.
+func (p *program) awaitEnd(ctx context.Context, client *ops.Client, last *ops.Answer) error {
+	next, err := nextProcess(ctx, client, last.Started, endPatience)
+	if err == nil && next != nil {
+		since := ""
+		if !next.Started.IsZero() {
+			since = " since " + next.Started.UTC().Format(time.DateTime+"Z")
+		}
+		p.notef("%s: the process has ended, and another one, a tickfeed %s, serves there%s", client.Addr, next.Command, since)
+	}
+	return err
+}
+
+// nextProcess waits until the process that client asks, which started at the given time, has ended: nothing accepts connections at
+// its address any more, or another process responds, whose response nextProcess returns. A process that accepts connections and does
+// not respond for patience still runs, which is an error.
+func nextProcess(ctx context.Context, client *ops.Client, started time.Time, patience time.Duration) (*ops.Answer, error) {
 	for poll := time.Tick(endPoll); ; {
-		_, err := client.Ask(ctx, "/livez", nil, "", patience)
+		answer, err := client.Ask(ctx, "/livez", nil, "", patience)
 		switch {
 		case ctx.Err() != nil:
-			return errInterrupted
+			return nil, errInterrupted
 		case errors.Is(err, ops.ErrSilent):
-			return fmt.Errorf("%s: the process was asked to end and still runs, but has not responded for %v: it hangs or is stopped, or the network drops its answers; end it yourself if it does not end", client.Addr, patience)
+			return nil, fmt.Errorf("%s: the process was asked to end and still runs, but has not responded for %v: it hangs or is stopped, or the network drops its answers; end it yourself if it does not end", client.Addr, patience)
 		case err != nil:
-			return nil
+			return nil, nil
+		case !answer.Started.Equal(started): // a supervisor has started it at once
+			return answer, nil
 		}
 		select {
 		case <-poll:
 		case <-ctx.Done():
-			return errInterrupted
+			return nil, errInterrupted
 		}
 	}
 }
 
 const (
-	endPoll     = 100 * time.Millisecond // awaitEnd asks this often
+	endPoll     = 100 * time.Millisecond // nextProcess asks this often
 	endPatience = 5 * time.Second        // for each response
 )
 

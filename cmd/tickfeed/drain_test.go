@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -112,7 +114,33 @@ func TestDrainDoesNotTakeAHungProcessForAnEndedOne(t *testing.T) {
 	require.NoError(t, err)
 	defer ln.Close()
 	client := &ops.Client{Addr: ln.Addr().String()}
-	assert.ErrorContains(t, awaitEnd(t.Context(), client, 20*time.Millisecond), "still runs")
+	_, err = nextProcess(t.Context(), client, time.Time{}, 20*time.Millisecond)
+	assert.ErrorContains(t, err, "still runs")
 	require.NoError(t, ln.Close())
-	assert.NoError(t, awaitEnd(t.Context(), client, patience))
+	next, err := nextProcess(t.Context(), client, time.Time{}, patience)
+	assert.NoError(t, err)
+	assert.Nil(t, next)
+}
+
+// If a supervisor starts the next process at the same address between two questions, the wait for the end of the first one ends, and
+// control says what it found.
+func TestDrainTellsTheNextProcessFromTheDrainedOne(t *testing.T) {
+	started := time.Date(2026, 11, 22, 9, 30, 0, 1, time.UTC)
+	var asked atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		at := started
+		if r.URL.Path == "/livez" && asked.Add(1) > 1 {
+			at = started.Add(time.Nanosecond)
+		}
+		w.Header().Set(ops.Header, "publish")
+		w.Header().Set(ops.StartedHeader, at.Format(time.RFC3339Nano))
+		_, _ = w.Write([]byte("draining"))
+	}))
+	defer server.Close()
+	addr := server.Listener.Addr().String()
+	c := startCommand(t, t.TempDir(), "control", "drain", "--addr", addr)
+	assert.Equal(t, exitDone, c.exit(t), "%s", c.err.String())
+	assert.Equal(t, "draining\n", c.out.String())
+	assert.Equal(t, addr+": the process has ended, and another one, a tickfeed publish, serves there since 2026-11-22 09:30:00Z\n", c.err.String())
+	assert.EqualValues(t, 2, asked.Load())
 }

@@ -170,9 +170,12 @@ subscribe:
   POST /symbols {"patterns": "AAPL,ES*"}
 
 Responses are JSON, or text for people with ?format=text; durations are in
-nanoseconds, times of ticks in nanoseconds since the Unix epoch. A POST needs a
-JSON content type, or any value in the header X-Tickfeed. Requests of web pages
-are refused: for another host name than localhost, or from another site.
+nanoseconds, times of ticks in nanoseconds since the Unix epoch. The header
+X-Tickfeed of a response names the command, and X-Tickfeed-Started the time at
+which its process began to serve HTTP, which tells it from the next process. A
+POST needs a JSON content type, or any value in the header X-Tickfeed. Requests
+of web pages are refused: for another host name than localhost, or from another
+site.
 
 With --http-token-file FILE, or TICKFEED_HTTP_TOKEN, each POST and /debug/pprof/
 need the token in FILE, in the header "Authorization: Bearer TOKEN"; "tickfeed
