@@ -99,7 +99,7 @@ Exit codes: 0 done; 3 the file is no recording, or with --verify a recording or 
 		f.StringSliceVar(&o.symbols, "symbols", nil, "with --ticks, --at or --facts: only instruments that match `PATTERNS`: SYMBOL or SYMBOL@VENUE with wildcards * and ?, separated by commas")
 	})
 	group(cmd, "Output", func(f *pflag.FlagSet) {
-		f.BoolVar(&o.json, "json", false, "print a JSON object for each file, packet or tick")
+		f.BoolVar(&o.json, "json", false, "print a JSON object for each file, packet or tick, and with --verify for each journal")
 		f.BoolVar(&o.csv, "csv", false, "print the ticks of --ticks or --at as CSV with a header")
 		timeVar(f, &o.time)
 		rawVar(f, &o.raw, "--ticks --json")

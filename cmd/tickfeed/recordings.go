@@ -378,6 +378,18 @@ func (p *program) journalFiles(ctx context.Context, dir string) (paths []string,
 			p.notef("%s: not part of the journal: %s", oneLine(dir), oneLine(d.String()))
 		}
 	}
+	if len(names) == 0 {
+		return nil, nil
+	}
+	all, err := filepath.Glob(filepath.Join(escapeGlob(dir), "*"+recordingSuffix))
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range all {
+		if name := filepath.Base(path); !journal.IsFile(name) {
+			p.notef("%s: not part of the journal: %s is not named like a file of it", oneLine(dir), oneLine(name))
+		}
+	}
 	for _, name := range names {
 		paths = append(paths, filepath.Join(dir, name))
 	}

@@ -63,6 +63,12 @@ const TornSuffix = ".torn"
 // bytes cut from a torn file.
 func IsSideFile(name string) bool { return name == lockName || strings.HasSuffix(name, TornSuffix) }
 
+// IsFile reports whether name is the name of a recording in a journal's directory; the journal ignores other recordings.
+func IsFile(name string) bool {
+	_, _, ok := parseName(name)
+	return ok
+}
+
 // parseName parses a name made by fileName.
 func parseName(name string) (first uint64, id feed.SessionID, ok bool) {
 	digits, rest, ok1 := strings.Cut(name, "-")
