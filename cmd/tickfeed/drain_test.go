@@ -144,3 +144,26 @@ func TestDrainTellsTheNextProcessFromTheDrainedOne(t *testing.T) {
 	assert.Equal(t, addr+": the process has ended, and another one, a tickfeed publish, serves there since 2026-11-22 09:30:00Z\n", c.err.String())
 	assert.EqualValues(t, 2, asked.Load())
 }
+
+// A publisher that ends responds over HTTP until its journal is closed, so that "control drain" does not return before the next
+// publisher can open the journal.
+func TestSiteIsServedUntilTheJournalIsClosed(t *testing.T) {
+	dir := t.TempDir()
+	pub, err := publisher.New(publisher.Config{Journal: dir})
+	require.NoError(t, err)
+	ln, err := net.Listen("tcp", "localhost:0")
+	require.NoError(t, err)
+	s := service{o: &publishOptions{journal: dir}, pub: pub, input: &input{paths: []string{"a.csv"}}, web: ln, reload: &reloader{}}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	ended := s.serveSite(ctx)
+	_, err = ops.Ask(t.Context(), ln.Addr().String(), "/status", nil, "", patience)
+	require.NoError(t, err)
+	require.NoError(t, s.close(ctx, nil))
+	assert.ErrorIs(t, <-ended, context.Canceled)
+	_, err = ops.Ask(t.Context(), ln.Addr().String(), "/livez", nil, "", patience)
+	require.Error(t, err)
+	next, err := publisher.New(publisher.Config{Journal: dir})
+	require.NoError(t, err)
+	require.NoError(t, next.Close(t.Context()))
+}

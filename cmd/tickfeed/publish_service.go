@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +32,7 @@ type service struct {
 	input     *input
 	listeners []net.Listener
 	web       net.Listener // of --http; nil for none
+	endSite   func()       // ends what serveSite started, and waits for it, at most for endTime; nil before
 	faults    *faultLab    // between the subscribers and the publisher; nil for none
 	who       admission
 	announcer
@@ -63,7 +65,15 @@ func (s *service) run(ctx context.Context) error {
 		group.Go(func() error { return s.sayStatus(running) })
 	}
 	if s.web != nil {
-		group.Go(func() error { return s.o.http.serve(running, s.web, s.site(), s.log) })
+		ended := s.serveSite(ctx)
+		group.Go(func() error {
+			select {
+			case err := <-ended:
+				return err
+			case <-running.Done():
+				return context.Cause(running)
+			}
+		})
 		group.Go(func() error { return s.drain(running) })
 	}
 	group.Go(func() error { return s.guard(running) })
@@ -98,6 +108,20 @@ func (s *service) run(ctx context.Context) error {
 	return err
 }
 
+// serveSite serves the site until close has closed the journal: "control drain" takes the process for ended, and a script starts the
+// next one, when nothing responds any more. The channel returns the error of a server that ends before.
+func (s *service) serveSite(ctx context.Context) <-chan error {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan error, 1)
+	var serving sync.WaitGroup
+	serving.Go(func() { ended <- s.o.http.serve(ctx, s.web, s.site(), s.log) })
+	s.endSite = func() {
+		cancel()
+		_ = s.p.waitBounded(ctx, func() error { serving.Wait(); return nil }) // a request may wait for a disk that hangs
+	}
+	return ended
+}
+
 // close closes the publisher and says what was published. It returns err, the error of run, joined with its own.
 func (s *service) close(ctx context.Context, err error) error {
 	bound := closeTime
@@ -108,6 +132,9 @@ func (s *service) close(ctx context.Context, err error) error {
 	defer cancel()
 	if closeErr := s.pub.Close(closing); err == nil || s.pub.Failed() == nil { // otherwise err already reports the failure
 		err = errors.Join(err, journalError(s.o.journal, closeErr))
+	}
+	if s.endSite != nil {
+		s.endSite()
 	}
 	ticks, head := s.ticks.Load(), s.pub.Stats().Head
 	if errors.Is(err, errHangs) { // the source has not returned its count
