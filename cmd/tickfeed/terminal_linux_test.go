@@ -113,6 +113,10 @@ func newTerminal(t *testing.T) (master, slave *os.File) {
 	require.NoError(t, unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 80}))
 	slave, err = os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|syscall.O_NOCTTY, 0)
 	require.NoError(t, err)
+	t.Cleanup(func() { // a caller that drops master must not have it closed by the garbage collector, which is a hangup
+		_ = master.Close()
+		_ = slave.Close()
+	})
 	return master, slave
 }
 
