@@ -17,8 +17,8 @@
 // other end; codec/PROTOCOL.md describes what passes between them.
 //
 // With a journal, no tick is sent before it is in the journal. A subscriber cannot make another subscriber wait, nor the
-// publisher unless Config.WaitFor is set, nor take memory without bound: a subscriber that falls out of memory reads the journal, and its slow-consumer
-// policy decides what happens if it stays behind. Every start with a journal begins a child session, which subscribers of the
-// previous session follow. [Config] says what happens if the journal cannot be written, and who may connect. PROMISES.md
+// publisher unless Config.WaitFor is set, nor take memory without bound: a subscriber that falls out of memory reads the journal,
+// and its slow-consumer policy decides what happens if it stays behind. Every start with a journal begins a child session, which
+// subscribers of the previous session follow. [Config] says what happens if the journal cannot be written, and who may connect. PROMISES.md
 // lists all promises, each with its tests; inside.go shows the goroutines and the order in which locks are acquired.
 package publisher

@@ -75,7 +75,8 @@ func BadRequest(format string, args ...any) error {
 	return &Error{http.StatusBadRequest, fmt.Errorf(format, args...)}
 }
 
-// Read decodes body, one JSON object, into a request of type T, which is empty if body is. A field that is unknown, or there twice, is an error.
+// Read decodes body, one JSON object, into a request of type T, which is empty if body is. A field that is unknown, or there twice,
+// is an error.
 func Read[T any](body []byte) (*T, error) {
 	q := new(T)
 	if len(bytes.TrimSpace(body)) == 0 {

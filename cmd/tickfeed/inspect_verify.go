@@ -124,7 +124,7 @@ func (v *verifiedJournal) print(out *lines, missing []journal.Damage) {
 	out.paintf(red, continued4, "%s: a journal, damaged in %s\n", oneLine(v.Journal), nouns.Count(len(missing), "place"))
 	for _, d := range missing {
 		out.printf("  %v\n", d)
-		if strings.HasPrefix(d.File, fmt.Sprintf("%020d-", d.Range.To)) { // the numbers before the first file
+		if d.Before {
 			out.printf("  add --retained if a retention removed the first files\n")
 		}
 	}

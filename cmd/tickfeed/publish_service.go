@@ -161,11 +161,11 @@ func (o *publishOptions) warnings(who admission) []string {
 // they arise, until ctx ends.
 func (s *service) followFiles(ctx context.Context) error {
 	warn := func(w string) { s.log.Warn().Msg(printable(w)) }
-	told := s.o.warnings(s.who)
-	for _, w := range told {
+	warned := s.o.warnings(s.who)
+	for _, w := range warned {
 		warn(w)
 	}
-	return follow(ctx, told, func() []string {
+	return follow(ctx, warned, func() []string {
 		if s.who.users != nil {
 			_ = s.who.users.Check() // it logs the error
 		}

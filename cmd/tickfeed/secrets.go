@@ -36,9 +36,9 @@ func (p *program) warnOfSecrets(paths ...string) {
 // a new one may have another mode.
 const lookAgain = time.Second
 
-// follow calls warn for each text of current that it did not return the time before, every lookAgain until ctx ends. told are the texts
-// that were given already.
-func follow(ctx context.Context, told []string, current func() []string, warn func(text string)) error {
+// follow calls warn for each text of current that it did not return the time before, every lookAgain until ctx ends. warned are the
+// texts of which warn was called before follow.
+func follow(ctx context.Context, warned []string, current func() []string, warn func(text string)) error {
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
 	for {
@@ -49,11 +49,11 @@ func follow(ctx context.Context, told []string, current func() []string, warn fu
 		}
 		warnings := current()
 		for _, w := range warnings {
-			if !slices.Contains(told, w) {
+			if !slices.Contains(warned, w) {
 				warn(w)
 			}
 		}
-		told = warnings
+		warned = warnings
 	}
 }
 
@@ -61,15 +61,15 @@ func follow(ctx context.Context, told []string, current func() []string, warn fu
 // which waits.
 func (p *program) followSecrets(ctx context.Context, paths ...string) (stop func()) {
 	warn := func(w string) { p.note(zerolog.WarnLevel, "warning: %s", w) }
-	told := exposed(paths...)
-	for _, w := range told {
+	warned := exposed(paths...)
+	for _, w := range warned {
 		warn(w)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = follow(ctx, told, func() []string { return exposed(paths...) }, func(w string) { // it ends with ctx
+		_ = follow(ctx, warned, func() []string { return exposed(paths...) }, func(w string) { // it ends with ctx
 			if isTerminal(p.stderr) {
 				fmt.Fprint(p.stderr, clearLine) // a line that shows the progress may be there
 			}

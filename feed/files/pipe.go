@@ -142,8 +142,9 @@ const MaxSpool = 64 << 30
 // Copied returns how many bytes Spool has copied so far. Other goroutines may call it.
 func (p *Pipe) Copied() int64 { return p.copied.Load() }
 
-// Spool copies the pipe's data, without unpacking it, to a new file in dir, which the caller must remove. The error is from reading, writing, or ctx, or says that there are more than MaxSpool bytes. If ctx ends, at most one
-// read is still under way when Spool returns.
+// Spool copies the pipe's data, without unpacking it, to a new file in dir, which the caller must remove. The error is from reading,
+// writing, or ctx, or says that there are more than MaxSpool bytes. If ctx ends, at most one read is still under way when Spool
+// returns.
 func (p *Pipe) Spool(ctx context.Context, dir string) (path string, err error) {
 	f, err := os.CreateTemp(dir, "*.stdin")
 	if err != nil {

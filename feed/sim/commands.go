@@ -148,10 +148,10 @@ func (m *Market) idle() bool {
 	c := &m.commands
 	c.mu.Lock()
 	c.now = m.arrivals.now
-	told := c.rules != nil || c.removed != nil || c.triggers != nil
+	came := c.rules != nil || c.removed != nil || c.triggers != nil
 	c.mu.Unlock()
 	m.stage.epochEnded = true
-	if told {
+	if came {
 		m.until = m.arrivals.now
 		return false
 	}

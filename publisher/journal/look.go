@@ -22,8 +22,8 @@ type Found struct {
 }
 
 // Look returns what Open would find, and changes nothing. It returns nil if there is no such directory. The error is that of
-// Open, except that the journal may be in use, or that of ctx once ctx has ended. The journal is one of the file system of the operating system. Look adds to
-// read how many bytes it has read, unless read is nil.
+// Open, except that the journal may be in use, or that of ctx once ctx has ended. The journal is one of the file system of the
+// operating system. Look adds to read how many bytes it has read, unless read is nil.
 func Look(ctx context.Context, cfg Config, read *atomic.Int64) (*Found, error) {
 	dir := cfg.Dir
 	if info, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {

@@ -42,6 +42,7 @@ type Damage struct {
 	Range        feed.Range // the missing numbers; empty if none are missing
 	Problem      string     // for a person
 	Unused       bool       // the whole file is left as it is: none of its ticks belong to the journal
+	Before       bool       // Range is all before the first file, which a retention may have removed
 }
 
 func (d Damage) String() string {
@@ -454,7 +455,7 @@ func (j *Journal) cut(s *segment, f io.ReaderAt, offset int64) error {
 func (j *Journal) reportGaps() {
 	first := j.segments[0]
 	if begin := first.lineage[0].First; first.first > begin && j.goneBefore() == codec.GoneDamaged {
-		j.report(Damage{File: first.name, Range: feed.Range{From: begin, To: first.first},
+		j.report(Damage{File: first.name, Range: feed.Range{From: begin, To: first.first}, Before: true,
 			Problem: "the files before this one are missing; if a retention removed them, use the same one again"})
 	}
 	for _, s := range j.segments[:len(j.segments)-1] { // recoverLast reads the last one
