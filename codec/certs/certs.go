@@ -5,8 +5,8 @@
 //	cfg, err := serve.Config()                                  // for publisher.Config.TLS
 //	cfg, err = certs.Client{CA: "ca.pem"}.Config()              // for subscriber.Config.TLS
 //
-// The files are read at each handshake, so that a new pair is used at once. Files that cannot be used, such as a certificate
-// and a key that do not match, leave the ones before in force. Only TLS 1.3 is spoken, and sessions are not resumed: each
+// The files are read at each handshake, so that a new pair is used at once. A certificate and a key that cannot be used, such as
+// two that do not match, leave the pair before in force, and authorities that cannot be used leave the ones before in force. Only TLS 1.3 is spoken, and sessions are not resumed: each
 // connection proves again who it is.
 package certs
 
@@ -35,8 +35,8 @@ type Server struct {
 	// Protocols are the ALPN names that clients may ask for: Protocol for the stream, none for HTTP. A client that asks for none
 	// is admitted, and one that asks for others is not.
 	Protocols []string
-	// Changed is called when files that changed are in use, with nil, and when they are not, with the reason. The reason is
-	// also given if a certificate is in use that clients will refuse, because of its dates. Changed may be nil, and may be
+	// Changed is called when a pair or authorities that changed are in use, with nil, and when they are not, with the reason. The
+	// reason is also given if a certificate is in use that clients will refuse, because of its dates. Changed may be nil, and may be
 	// called by several goroutines, but not at the same time.
 	Changed func(error)
 }
@@ -52,68 +52,68 @@ func (s Server) Config() (*tls.Config, error) {
 
 // Open reads the files. It returns an error if they cannot be used.
 func (s Server) Open() (*Files, error) {
-	paths := []string{s.Cert, s.Key}
+	changed := oneAtATime(s.Changed)
+	f := &Files{cert: s.Cert, protocols: s.Protocols, pair: watchPair(s.Cert, s.Key, changed)}
+	err := f.pair.open()
 	if s.ClientCA != "" {
-		paths = append(paths, s.ClientCA)
+		f.clients = watchPool(s.ClientCA, changed)
+		err = errors.Join(err, f.clients.open())
 	}
-	w := &watched[*tls.Config]{paths: paths, changed: s.Changed, build: s.build}
-	if err := w.open(); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	return &Files{s.Cert, w}, nil
+	return f, nil
 }
 
 // Files are the files of a listener, which may change. Its methods are safe for concurrent use.
+//
+// The pair and the authorities of clients are in force independently of each other: a pair that cannot be used does not keep an
+// authority admitted that was taken away.
 type Files struct {
-	cert string
-	w    *watched[*tls.Config]
+	cert      string
+	protocols []string
+	pair      *watched[*tls.Certificate]
+	clients   *watched[*x509.CertPool] // nil if clients need no certificate
 }
 
 // Config returns the configuration of the listener.
 func (f *Files) Config() *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS13,
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return f.w.current(), nil },
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return f.current(), nil },
 	}
 }
 
-// Check reads the files again and returns the certificate in force. The error says why that is not the one in the files.
-func (f *Files) Check() (*x509.Certificate, error) {
-	cfg, wrong := f.w.check(f.w.tell)
-	return cfg.Certificates[0].Leaf, wrong
+// current returns the configuration of a handshake.
+func (f *Files) current() *tls.Config {
+	cfg := &tls.Config{
+		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*f.pair.current()}, NextProtos: f.protocols, SessionTicketsDisabled: true,
+	}
+	if f.clients != nil {
+		cfg.ClientAuth, cfg.ClientCAs = tls.RequireAndVerifyClientCert, f.clients.current()
+	}
+	return cfg
 }
 
+// Check reads the files again and returns the certificate in force. The error joins why the pair and the authorities in force are
+// not those in the files.
+func (f *Files) Check() (*x509.Certificate, error) { return f.check(true) }
+
 // Reload does what Check does, and does not call Changed with the error that it returns.
-func (f *Files) Reload() (*x509.Certificate, error) {
-	cfg, wrong := f.w.check(func(err error, used bool) {
-		if used {
-			f.w.tell(err, used)
-		}
-	})
-	return cfg.Certificates[0].Leaf, wrong
+func (f *Files) Reload() (*x509.Certificate, error) { return f.check(false) }
+
+func (f *Files) check(reportWrong bool) (*x509.Certificate, error) {
+	pair, err := f.pair.check(reportWrong)
+	if f.clients != nil {
+		_, wrong := f.clients.check(reportWrong)
+		err = errors.Join(err, wrong)
+	}
+	return pair.Leaf, err
 }
 
 // Validity returns an error if clients refuse leaf, a certificate that Check returned, at the time now because of its dates.
 func (f *Files) Validity(leaf *x509.Certificate, now time.Time) error {
 	return validity(f.cert, leaf, now)
-}
-
-// build makes the configuration of a handshake.
-func (s Server) build(files [][]byte) (cfg *tls.Config, warning, err error) {
-	pair, err := keyPair(s.Cert, s.Key, files[0], files[1])
-	cfg = &tls.Config{
-		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}, NextProtos: s.Protocols, SessionTicketsDisabled: true,
-	}
-	if s.ClientCA != "" {
-		var wrong error
-		cfg.ClientCAs, wrong = pool(s.ClientCA, files[2])
-		cfg.ClientAuth = tls.RequireAndVerifyClientCert
-		err = errors.Join(err, wrong)
-	}
-	if err != nil || pair.Leaf == nil {
-		return nil, nil, err
-	}
-	return cfg, validity(s.Cert, pair.Leaf, time.Now()), nil
 }
 
 // A Client names the files of a client. Its zero value trusts the authorities of the system.
@@ -128,37 +128,24 @@ type Client struct {
 // Config returns the configuration, or an error if the files cannot be used. See ForHost.
 func (c Client) Config() (*tls.Config, error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS13, ServerName: c.ServerName, InsecureSkipVerify: true} // see VerifyConnection
-	var wrong error
+	changed := oneAtATime(c.Changed)
+	var err error
 	if !c.Insecure {
-		roots := &watched[*x509.CertPool]{changed: c.Changed}
-		roots.build = func(files [][]byte) (*x509.CertPool, error, error) {
-			if c.CA == "" {
-				return nil, nil, nil // the system's
-			}
-			p, err := pool(c.CA, files[0])
-			return p, nil, err
-		}
+		roots := func() *x509.CertPool { return nil } // those of the system
 		if c.CA != "" {
-			roots.paths = []string{c.CA}
+			w := watchPool(c.CA, changed)
+			err, roots = w.open(), w.current
 		}
-		wrong = roots.open()
-		cfg.VerifyConnection = func(s tls.ConnectionState) error { return verify(s, roots.current()) }
+		cfg.VerifyConnection = func(s tls.ConnectionState) error { return verify(s, roots()) }
 	}
-	if c.Cert == "" && c.Key == "" {
-		return cfg, wrong
+	if c.Cert != "" || c.Key != "" {
+		own := watchPair(c.Cert, c.Key, changed)
+		err = errors.Join(err, own.open())
+		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own.current(), nil }
 	}
-	own := &watched[*tls.Certificate]{paths: []string{c.Cert, c.Key}, changed: c.Changed}
-	own.build = func(files [][]byte) (*tls.Certificate, error, error) {
-		pair, err := keyPair(c.Cert, c.Key, files[0], files[1])
-		if err != nil || pair.Leaf == nil {
-			return nil, nil, err
-		}
-		return &pair, validity(c.Cert, pair.Leaf, time.Now()), nil
-	}
-	if err := errors.Join(wrong, own.open()); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own.current(), nil }
 	return cfg, nil
 }
 
@@ -220,13 +207,47 @@ type watched[T any] struct {
 	paths []string
 	// build makes the value of files, and joins all mistakes in them. A file that is nil could not be read, which is reported besides.
 	build   func(files [][]byte) (value T, warning, err error)
-	changed func(error)
+	changed func(error) // not nil
 
 	mu      sync.Mutex
 	tried   string // what was read last, used or not
 	wrong   error  // why what was read last is not used; nil if it is
 	value   T
 	doubted bool // there was a warning of value
+}
+
+// watchPair returns the pair of a certificate and its key. The warning is why peers refuse it because of its dates.
+func watchPair(cert, key string, changed func(error)) *watched[*tls.Certificate] {
+	build := func(files [][]byte) (*tls.Certificate, error, error) {
+		pair, err := keyPair(cert, key, files[0], files[1])
+		if err != nil || pair.Leaf == nil {
+			return nil, nil, err
+		}
+		return &pair, validity(cert, pair.Leaf, time.Now()), nil
+	}
+	return &watched[*tls.Certificate]{paths: []string{cert, key}, build: build, changed: changed}
+}
+
+// watchPool returns the authorities in the file at path.
+func watchPool(path string, changed func(error)) *watched[*x509.CertPool] {
+	build := func(files [][]byte) (*x509.CertPool, error, error) {
+		p, err := pool(path, files[0])
+		return p, nil, err
+	}
+	return &watched[*x509.CertPool]{paths: []string{path}, build: build, changed: changed}
+}
+
+// oneAtATime returns a function that calls changed, if it is not nil, for one caller after the other.
+func oneAtATime(changed func(error)) func(error) {
+	if changed == nil {
+		return func(error) {}
+	}
+	var mu sync.Mutex
+	return func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		changed(err)
+	}
 }
 
 // open reads the files for the first time.
@@ -238,48 +259,44 @@ func (w *watched[T]) open() error {
 	}
 	w.tried, w.value, w.doubted = digest(files, nil), value, warning != nil
 	if warning != nil {
-		w.tell(warning, true)
+		w.changed(warning)
 	}
 	return nil
 }
 
 // current reads the files, and returns the value made of them or, if they cannot be used, the one before.
 func (w *watched[T]) current() T {
-	value, _ := w.check(w.tell)
+	value, _ := w.check(true)
 	return value
 }
 
-// check returns the value that current returns, and why it is not made of the files. It calls tell if the files have changed.
-func (w *watched[T]) check(tell func(err error, used bool)) (T, error) {
+// check returns the value that current returns, and why it is not made of the files. If the files have changed, it calls changed;
+// with the error that it returns only if reportWrong is true.
+func (w *watched[T]) check(reportWrong bool) (T, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	files, err := w.read()
 	if d := digest(files, err); d != w.tried {
 		w.tried = d
-		w.renewLocked(files, err, tell)
+		w.renewLocked(files, err, reportWrong)
 	}
 	return w.value, w.wrong
 }
 
 // renewLocked puts files into use if it can; err is why they could not be read.
-func (w *watched[T]) renewLocked(files [][]byte, err error, tell func(err error, used bool)) {
+func (w *watched[T]) renewLocked(files [][]byte, err error, reportWrong bool) {
 	value, warning, wrong := w.build(files)
 	if err = errors.Join(err, wrong); err == nil && warning != nil && !w.doubted {
 		err = warning // what is in use was right when it was read
 	}
 	if w.wrong = err; err != nil {
-		tell(fmt.Errorf("%w; the files before stay in use", err), false)
+		if reportWrong {
+			w.changed(fmt.Errorf("%w; the files before stay in use", err))
+		}
 		return
 	}
 	w.value, w.doubted = value, warning != nil
-	tell(warning, true)
-}
-
-// tell calls changed with err, whether the files are used or not.
-func (w *watched[T]) tell(err error, _ bool) {
-	if w.changed != nil {
-		w.changed(err)
-	}
+	w.changed(warning)
 }
 
 // read returns the content of each file, nil for one that cannot be read. The error joins all reasons.

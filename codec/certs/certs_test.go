@@ -1,6 +1,7 @@
 package certs_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"encoding/pem"
 	"errors"
@@ -207,6 +208,42 @@ func TestClientFilesAreReadAgain(t *testing.T) {
 	a.Issue(certstest.Want{Names: []string{"me"}}).Write(dir, "me")
 	_, _, serverErr = shake(t, server, client)
 	assert.NoError(t, serverErr)
+}
+
+// The pair and the authorities of clients are in force independently: if one of them cannot be used, a change of the other is
+// used all the same.
+func TestPairAndAuthoritiesAreIndependent(t *testing.T) {
+	dir, a, b := t.TempDir(), certstest.NewAuthority("one"), certstest.NewAuthority("two")
+	first, second := a.Issue(certstest.Want{Names: []string{"feed"}}), a.Issue(certstest.Want{Names: []string{"feed"}})
+	cert, key := first.Write(dir, "feed")
+	admitted := certstest.WriteFile(dir, "clients.pem", append(bytes.Clone(a.PEM), b.PEM...))
+	var reported []error
+	files, err := certs.Server{Cert: cert, Key: key, ClientCA: admitted, Changed: func(err error) { reported = append(reported, err) }}.Open()
+	require.NoError(t, err)
+	ownCert, ownKey := b.Issue(certstest.Want{Names: []string{"me"}}).Write(dir, "me")
+	client, err := certs.Client{CA: certstest.WriteFile(dir, "ca.pem", a.PEM), ServerName: "feed", Cert: ownCert, Key: ownKey}.Config()
+	require.NoError(t, err)
+	_, _, err = shake(t, files.Config(), client)
+	require.NoError(t, err)
+
+	certstest.WriteFile(dir, "feed.pem", second.Cert) // with the key of the first
+	certstest.WriteFile(dir, "clients.pem", a.PEM)
+	_, _, err = shake(t, files.Config(), client)
+	assert.ErrorContains(t, certs.AcceptError(err), "was signed by CN=two, which is not in --tls-client-ca", "taken away while the pair is wrong")
+	require.Len(t, reported, 2)
+	assert.ErrorContains(t, reported[0], "does not belong")
+	assert.NoError(t, reported[1])
+
+	certstest.WriteFile(dir, "clients.pem", []byte("hello"))
+	_, err = files.Check()
+	assert.ErrorContains(t, err, "does not belong")
+	assert.ErrorContains(t, err, admitted+" holds no certificate in PEM", "both mistakes at once")
+	certstest.WriteFile(dir, "feed.key", second.Key)
+	leaf, err := files.Check()
+	assert.EqualError(t, err, admitted+" holds no certificate in PEM; want the certificates of authorities")
+	assert.True(t, leaf.Equal(second.TLS.Leaf), "renewed while the authorities are wrong")
+	_, _, err = shake(t, files.Config(), client)
+	assert.ErrorContains(t, certs.AcceptError(err), "was signed by CN=two", "the authorities before stay in force")
 }
 
 // Files that cannot be used are errors that name them.
