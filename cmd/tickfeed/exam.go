@@ -129,7 +129,16 @@ Begin with --case welcome-fields.`,
   tickfeed exam --publisher -- ./my-publisher --listen {listen} --journal {journal}
   tickfeed exam --publisher --lacks input,filters -- ./my-publisher {listen}
   tickfeed exam --publisher --list`,
-		RunE: func(cmd *cobra.Command, args []string) error { return p.exam(cmd, &o, args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 { // the program on the command line overrides what the environment or the file asks for instead
+				dropUnlessGiven(cmd, "self", &o.self)
+				dropUnlessGiven(cmd, "list", &o.list)
+				dropUnlessGiven(cmd, "show", &o.show)
+				dropUnlessGiven(cmd, "judge", &o.judge)
+				dropUnlessGiven(cmd, "serve", &o.serve)
+			}
+			return p.exam(cmd, &o, args)
+		},
 	}
 	group(cmd, "Program", func(f *pflag.FlagSet) {
 		f.BoolVar(&o.publisher, "publisher", false, "examine a publisher")
@@ -151,6 +160,11 @@ Begin with --case welcome-fields.`,
 		f.StringVar(&o.junit, "junit", "", "also write the result to `FILE` as JUnit XML; after Ctrl-C, that of the cases judged so far")
 		f.BoolVar(&o.force, "force", false, "replace FILE of --junit")
 	})
+	excludeEachOther(cmd.Flags(), "self", "list", "show", "judge", "serve")
+	for _, way := range []string{"bytes", "serve", "judge"} {
+		excludeEachOther(cmd.Flags(), "publisher", way)
+	}
+	excludeEachOther(cmd.Flags(), "self", "bytes")
 	return cmd
 }
 

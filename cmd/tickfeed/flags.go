@@ -38,7 +38,8 @@ var notSet = []string{"help", "version"}
 // settle sets every flag of cmd that the command line left out from the environment, or else from the YAML file at path,
 // if path is not empty. A key in the file that is not a flag is an error. Other environment variables that begin with
 // TICKFEED_ are not errors, because container platforms invent some (TICKFEED_PORT); see strangers. A value for a flag that has no use
-// without its partners (see needPartners) is left out without them, and settle returns a warning in unused.
+// without its partners (see needPartners) is left out without them, and so is one that is excluded by a flag of a stronger origin (see
+// excludeEachOther). settle returns a warning in unused if that may surprise the user.
 func settle(ctx context.Context, cmd *cobra.Command, path string, environ []string) (unused []string, failed error) {
 	k := koanf.New("\n") // a delimiter that no key contains
 	var file settings
@@ -63,6 +64,7 @@ func settle(ctx context.Context, cmd *cobra.Command, path string, environ []stri
 	}), nil); err != nil {
 		failed = errors.Join(failed, usage("environment: %w", err))
 	}
+	given := originsOf(cmd, k, environ)
 	for _, f := range byPartners(cmd.Flags()) {
 		name := key(cmd, section, f.Name)
 		if f.Changed || slices.Contains(notSet, f.Name) || !k.Exists(name) {
@@ -71,6 +73,12 @@ func settle(ctx context.Context, cmd *cobra.Command, path string, environ []stri
 		where, fromFile := envName(f.Name), lookup(environ, envName(f.Name)) == ""
 		if fromFile {
 			where = file.place(strings.Split(name, "\n")...) + ": " + strings.ReplaceAll(name, "\n", ".")
+		}
+		if rival := given.rival(cmd.Flags(), f); rival != "" {
+			if given.surprises(f, rival) || validates(cmd) {
+				unused = append(unused, where+" is not used with "+given.name(rival))
+			}
+			continue
 		}
 		if partner := missingPartner(cmd.Flags(), f); partner != "" {
 			if fromFile || validates(cmd) { // the environment is that of other commands, too
@@ -439,9 +447,7 @@ func group(cmd *cobra.Command, heading string, define func(*pflag.FlagSet)) {
 	set := pflag.NewFlagSet(heading, pflag.ContinueOnError)
 	set.SortFlags = false
 	define(set)
-	set.VisitAll(func(f *pflag.Flag) {
-		f.Annotations = map[string][]string{groupAnnotation: {heading}}
-	})
+	set.VisitAll(func(f *pflag.Flag) { annotate(f, groupAnnotation, heading) })
 	cmd.Flags().SortFlags = false
 	cmd.Flags().AddFlagSet(set)
 }

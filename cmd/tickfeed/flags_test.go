@@ -219,3 +219,62 @@ func TestSettingsWithoutTheirPartnersAreLeftOut(t *testing.T) {
 		assert.Equal(t, exitUsage, startCommand(t, dir, args...).exit(t), args)
 	}
 }
+
+// Of flags that exclude each other, the one on the command line is in force, otherwise that of the environment. What is left out is
+// reported if it is more than a switch that the command line overrides. Two of one origin are an error, and --users is never left out.
+func TestStrongerOriginExcludesTheOther(t *testing.T) {
+	for _, c := range []struct {
+		command, config string
+		environ         []string
+		args            []string
+		want            map[string]string
+		unused          string // the end of what is reported
+	}{
+		{"subscribe", "subscribe:\n  json: true", nil, []string{"--csv"}, map[string]string{"csv": "true", "json": "false"}, ""},
+		{"subscribe", "subscribe:\n  json: true", []string{"TICKFEED_CSV=1"}, nil, map[string]string{"csv": "true", "json": "false"}, "subscribe.json is not used with TICKFEED_CSV"},
+		{"subscribe", "subscribe:\n  json: true", []string{"TICKFEED_CSV=true"}, []string{"--stats"}, map[string]string{"csv": "false", "json": "true", "stats": "true"}, ""},
+		{"subscribe", "subscribe:\n  json: true", []string{"TICKFEED_CSV=true"}, []string{"--json=false"}, map[string]string{"csv": "true", "json": "false"}, ""},
+		{"subscribe", "", []string{"TICKFEED_JSON=true", "TICKFEED_CSV=true"}, nil, map[string]string{"csv": "true", "json": "true"}, ""},
+		{"subscribe", "", []string{"TICKFEED_JSON=false"}, []string{"--csv"}, map[string]string{"csv": "true", "json": "false"}, ""},
+		{"subscribe", "subscribe:\n  state: s", nil, []string{"--stats", "--connections", "2"}, map[string]string{"state": ""}, "subscribe.state is not used with --connections"},
+		{"subscribe", "subscribe:\n  state: s", nil, []string{"--stats", "--connections", "1"}, map[string]string{"state": "s"}, ""},
+		{"subscribe", "", []string{"TICKFEED_TLS_CA=a.pem"}, []string{"--insecure"}, map[string]string{"tls-ca": "", "insecure": "true"}, "TICKFEED_TLS_CA is not used with --insecure"},
+		{"subscribe", "", []string{"TICKFEED_INSECURE=true"}, []string{"--tls-ca", "a.pem"}, map[string]string{"tls-ca": "a.pem", "insecure": "false"}, ""},
+		{"inspect", "inspect:\n  ticks: true\n  csv: true", nil, []string{"--verify"}, map[string]string{"ticks": "false", "csv": "false"}, "inspect.csv is not used without --ticks or --at"},
+		{"replay", "", []string{"TICKFEED_LOOP=T"}, []string{"--exit-at-end"}, map[string]string{"loop": "false"}, ""},
+		{"exam", "", []string{"TICKFEED_SELF=true"}, []string{"--list"}, map[string]string{"self": "false"}, ""},
+		{"publish", "publish:\n  token-file: t", nil, []string{"--users", "u"}, map[string]string{"token-file": "", "users": "u"}, "publish.token-file is not used with --users"},
+		{"publish", "publish:\n  users: u", []string{"TICKFEED_TOKEN_FILE=t"}, nil, map[string]string{"token-file": "t", "users": "u"}, ""},
+	} {
+		root := (&program{stdout: io.Discard, stderr: io.Discard}).command()
+		cmd, rest, err := root.Find(append([]string{c.command}, c.args...))
+		require.NoError(t, err)
+		require.NoError(t, cmd.ParseFlags(rest))
+		path := filepath.Join(t.TempDir(), "c.yaml")
+		require.NoError(t, os.WriteFile(path, []byte(c.config), 0o600))
+		unused, err := settle(t.Context(), cmd, path, c.environ)
+		require.NoError(t, err)
+		for flag, want := range c.want {
+			assert.Equal(t, want, cmd.Flag(flag).Value.String(), "%v %v: %s", c.environ, c.args, flag)
+		}
+		all := strings.Join(unused, "\n")
+		assert.True(t, strings.HasSuffix(all, c.unused) && (all == "") == (c.unused == ""), "%v %v: %q", c.environ, c.args, all)
+	}
+
+	// A program to examine is no flag, and the token of all clients has a variable without one.
+	t.Setenv("TICKFEED_LIST", "true")
+	dir := t.TempDir()
+	exam := startCommand(t, dir, "exam", "--case", "good-plain", "--", "./none", "{addr}", "{from}")
+	exam.exit(t)
+	assert.NotContains(t, exam.err.String(), "only one of")
+	t.Setenv("TICKFEED_LIST", "")
+	t.Setenv("TICKFEED_TOKEN", "of the commands that connect")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "u.yaml"), []byte("- name: a\n  token_sha256: "+strings.Repeat("0", 64)+"\n"), 0o600))
+	check := startCommand(t, dir, "publish", "--check", "--listen", "unix:p.sock", "--users", "u.yaml")
+	assert.Equal(t, exitDone, check.exit(t), check.err.String())
+	assert.Contains(t, check.out.String(), "TICKFEED_TOKEN is not used with --users")
+	t.Setenv("TICKFEED_USERS", "u.yaml")
+	check = startCommand(t, dir, "publish", "--check", "--listen", "unix:p.sock")
+	assert.Equal(t, exitUsage, check.exit(t))
+	assert.Contains(t, check.out.String()+check.err.String(), "exclude each other")
+}

@@ -111,6 +111,8 @@ Exit codes: 0 done; 3 the file is no recording, or with --verify a recording or 
 	needPartners(cmd, "html", "facts")
 	needPartners(cmd, "force", "html")
 	needPartners(cmd, "raw", "ticks", "json")
+	excludeEachOther(cmd.Flags(), "verify", "packets", "ticks", "facts", "at")
+	excludeEachOther(cmd.Flags(), "json", "csv")
 	return cmd
 }
 

@@ -310,7 +310,8 @@ a YAML file named by --config, with a section for each command:
     listen: ["localhost:8425", "unix:/run/tickfeed.sock"]
     journal: /var/lib/tickfeed
 
-A flag overrides the environment, and the environment overrides the file. A setting from either
+A flag overrides the environment, and the environment overrides the file, also if they set flags
+that exclude each other, as --json and --csv do; but nothing overrides --users. A setting from either
 that needs another flag, as --http-host needs --http, is left out without that flag.
 
 Exit codes: 0 done; 1 failure; 2 usage or configuration; 3 the data is wrong; 4 refused

@@ -20,12 +20,16 @@ const partnerAnnotation = "partners"
 // without an error.
 func needPartners(cmd *cobra.Command, names string, partners ...string) {
 	for name := range strings.SplitSeq(names, ",") {
-		f := cmd.Flags().Lookup(name)
-		if f.Annotations == nil {
-			f.Annotations = make(map[string][]string)
-		}
-		f.Annotations[partnerAnnotation] = partners
+		annotate(cmd.Flags().Lookup(name), partnerAnnotation, partners...)
 	}
+}
+
+// annotate sets an annotation of f.
+func annotate(f *pflag.Flag, annotation string, values ...string) {
+	if f.Annotations == nil {
+		f.Annotations = make(map[string][]string)
+	}
+	f.Annotations[annotation] = values
 }
 
 // missingPartner returns what f lacks in flags, such as "--ticks or --at", or "" if nothing.
@@ -40,9 +44,10 @@ func missingPartner(flags *pflag.FlagSet, f *pflag.Flag) string {
 }
 
 // isGiven reports whether f has a value that is not that of its type: --http="" is not given.
-func isGiven(f *pflag.Flag) bool {
-	return !slices.Contains([]string{"", "false", "0", "[]"}, f.Value.String())
-}
+func isGiven(f *pflag.Flag) bool { return isValue(f.Value.String()) }
+
+// isValue reports whether text is not the value that the type of a flag begins with.
+func isValue(text string) bool { return !slices.Contains([]string{"", "false", "0", "[]"}, text) }
 
 // byPartners returns the flags, each behind all its partners.
 func byPartners(flags *pflag.FlagSet) (sorted []*pflag.Flag) {

@@ -29,6 +29,7 @@ type publishOptions struct {
 
 	serviceOptions
 	users      string // file of --users; empty for none
+	usersFlag  *pflag.Flag
 	http       httpOptions
 	staleAfter time.Duration
 
@@ -130,6 +131,7 @@ func (o *publishOptions) define(cmd *cobra.Command) {
 	group(cmd, "Service", func(f *pflag.FlagSet) {
 		o.serviceOptions.define(f, "", "")
 		f.StringVar(&o.users, "users", "", "admit only the users in `FILE`, and send each what they may see; tickfeed user add adds one and describes the file; read again when it changes")
+		o.usersFlag = f.Lookup("users")
 	})
 	group(cmd, groupTLS, o.tls.define)
 	o.http.define(cmd, "")
@@ -139,6 +141,7 @@ func (o *publishOptions) define(cmd *cobra.Command) {
 	})
 	needPartners(cmd, "retain,append", "journal")
 	needPartners(cmd, "stale-after", "http")
+	exclude(cmd.Flags(), "token-file", "users")
 	cmd.Flags().BoolVar(&o.checking, "check", false, "only check the configuration, and print what would be done, or all that is wrong: nothing is published or written, and ports are only opened and closed; exit code 2 if a start would fail")
 	// For a parent process: read orders from standard input (see obey).
 	cmd.Flags().BoolVar(&o.stdinOrders, "stdin-orders", false, "")

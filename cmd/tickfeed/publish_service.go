@@ -148,6 +148,9 @@ func (s *service) close(ctx context.Context, err error) error {
 // the tokens.
 func (o *publishOptions) warnings(who admission) []string {
 	warnings := append(exposed(o.tls.key, o.tokenFile, o.users, o.http.tokenFile), who.warnings(time.Now())...)
+	if who.unused {
+		warnings = append(warnings, envPrefix+"TOKEN is not used with --users: clients are admitted as the file says")
+	}
 	if w := guessable(tokenFlag, who.token); w != "" {
 		warnings = append(warnings, w)
 	}

@@ -118,6 +118,7 @@ Exit codes: 0 done; 3 the recording is damaged, or holds nothing to play; 130 Ct
 	o.http.define(cmd, defaultHTTP)
 	o.http.tls = &o.tls
 	importFlags(cmd, &o.importOptions)
+	excludeEachOther(cmd.Flags(), "loop", "exit-at-end")
 	return cmd
 }
 

@@ -163,6 +163,15 @@ func (o *subscribeOptions) define(cmd *cobra.Command) {
 	})
 	needPartners(cmd, "raw,events,final-state", "json")
 	needPartners(cmd, "hdr,hdr-event,connections", "stats|latency")
+	excludeEachOther(cmd.Flags(), "snapshot", "no-snapshot")
+	excludeEachOther(cmd.Flags(), "json", "csv")
+	for _, measures := range []string{"stats", "latency"} {
+		for _, printing := range []string{"csv", "raw", "events", "final-state", "kinds"} {
+			excludeEachOther(cmd.Flags(), measures, printing)
+		}
+	}
+	excludeEachOther(cmd.Flags(), "connections", "state")
+	excludeEachOther(cmd.Flags(), "connections", "ledger")
 }
 
 // connectionFlags adds the connection flags, which record has too.

@@ -106,6 +106,7 @@ func (o *dialTLS) define(f *pflag.FlagSet) {
 	f.StringVar(&o.key, name("tls-key"), "", "the private key of that certificate, in `FILE`")
 	f.StringVar(&o.serverName, name("tls-server-name"), "", "the `NAME` that the publisher's certificate must be for (default: the host in ADDR)")
 	f.BoolVar(&o.insecure, name("insecure"), false, "accept any certificate: anyone between here and the publisher can then read and change everything")
+	excludeEachOther(f, name("insecure"), name("tls-ca"))
 }
 
 // config returns the configuration, or nil if no flag was given. say is called if files change.

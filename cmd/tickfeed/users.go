@@ -20,14 +20,18 @@ import (
 
 // An admission decides which clients may connect to a publisher.
 type admission struct {
-	token codec.Token // that all clients must present; empty for none
-	users *users.File // nil for none
+	token  codec.Token // that all clients must present; empty for none
+	users  *users.File // nil for none
+	unused bool        // TICKFEED_TOKEN is set, and overridden by --users on the command line
 }
 
 // admission returns the admission that the flags ask for. It logs when a changed file of --users comes into force or has a mistake.
 func (o *publishOptions) admission(ctx context.Context, log zerolog.Logger) (a admission, err error) {
 	if a.token, err = token(ctx, o.tokenFile); err != nil || o.users == "" {
 		return a, err
+	}
+	if a.token != "" && o.tokenFile == "" && o.usersFlag.Changed {
+		a.token, a.unused = "", true
 	}
 	if a.token != "" {
 		return a, usage("--users and the one token of --token-file or TICKFEED_TOKEN exclude each other: leave out one of them")
