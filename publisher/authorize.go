@@ -15,14 +15,14 @@ const permissionInterval = time.Second
 // is nothing.
 func (c *conn) checkLogin(h *codec.Hello) *codec.Refusal {
 	cfg := &c.p.cfg
-	login := NewLogin(h.Token, c.client.cert)
+	login := c.client.login // nil without Token and Authorize
 	if cfg.Authorize == nil {
 		if cfg.Token != "" && subtle.ConstantTimeCompare(login.Token[:], c.p.serving.token[:]) != 1 {
 			return &codec.Refusal{Code: codec.CodeUnauthorized, Text: "the token is missing or wrong"}
 		}
 		return nil
 	}
-	permit, err := c.p.authorize(login)
+	permit, err := c.p.authorize(*login)
 	if err == nil {
 		err = permit.permits(h.Slow)
 	}
@@ -32,7 +32,7 @@ func (c *conn) checkLogin(h *codec.Hello) *codec.Refusal {
 	if denied := (*deniedError)(nil); errors.As(err, &denied) {
 		return &codec.Refusal{Code: denied.code, Text: denied.text, Retry: denied.retry}
 	}
-	c.client.login, c.client.user, c.line.permit, c.mail.permit = &login, permit.User, permit, permit
+	c.client.user, c.line.permit, c.mail.permit = permit.User, permit, permit
 	for _, f := range h.Features {
 		c.client.narrow = c.client.narrow || f == codec.FeatureNarrow
 	}

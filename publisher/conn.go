@@ -75,7 +75,7 @@ type client struct {
 	name   string
 	cert   string // the name in its certificate, or ""
 	user   string // "" without Config.Authorize
-	login  *Login // nil without Config.Authorize
+	login  *Login // nil if clients need no credentials
 	narrow bool   // the publisher may narrow the line unasked: see codec.FeatureNarrow
 	filter codec.Filter
 	asked  uint64 // the position in the hello
@@ -112,6 +112,10 @@ func newConn(p *Publisher, nc net.Conn, r *codec.Reader, h *codec.Hello) *conn {
 	}
 	if s, ok := nc.(*secureConn); ok {
 		c.client.cert = s.identity()
+	}
+	if p.cfg.authenticates() {
+		login := NewLogin(h.Token, c.client.cert)
+		c.client.login = &login
 	}
 	c.alive.Interval = p.cfg.Heartbeat
 	if h.Heartbeat != 0 {

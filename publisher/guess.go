@@ -9,10 +9,18 @@ import (
 	"time"
 )
 
-// guesses slows down clients that guess tokens. The answer to a wrong token is delayed, longer for each wrong token
-// from the same address; the waiting connection does not count as a handshake. A correct token is answered at once,
-// also from an address with wrong tokens, unless too many wrong tokens from there wait for their answers: then no
-// token from the address is checked, which slows down parallel guesses as well.
+// guesses slows down clients that guess tokens. The answer to a wrong login is delayed, longer for each wrong login
+// from the same address; the waiting connection does not count as a handshake. A correct login is answered at once,
+// also from an address with wrong ones, except that no further token from the address is checked while the answers to
+// guessesAside different tokens wait: a client that guesses over many connections is as slow as over one.
+//
+// A login that is wrong already, because the same one waits for its answer, is no guess: it tells its client nothing. Nor
+// is a login without a token, since a certificate cannot be guessed. Such logins do not use up the places of guesses, so
+// the clients of an address that all have the token of last month do not keep out one that has the new token.
+//
+// While a client of its own address sends ever different tokens, a client with the right token waits as long as the
+// guesser keeps it up, as if the publisher were busy. It cannot be let in: whatever checks its token at once, be it a list
+// of the tokens that were right before, checks those of the guesser as quickly. Certificates have no such wait.
 type guesses struct {
 	mu      sync.Mutex
 	by      map[string]*list.Element // elements of recent, by address
@@ -24,18 +32,24 @@ type guesses struct {
 // A guesser is an address that has sent wrong tokens.
 type guesser struct {
 	address string
-	wrong   int       // wrong tokens
-	at      time.Time // when the last one came
-	waiting int       // answers that wait
+	wrong   int           // wrong logins
+	at      time.Time     // when the last one came
+	waiting map[Login]int // answers that wait, by login
+	guesses int           // those of them that answer guesses
+	others  int           // and those that do not
 }
+
+// tries reports whether the login l, if it is wrong, would be a guess.
+func (g *guesser) tries(l Login) bool { return l.Token != (Login{}).Token && g.waiting[l] == 0 }
 
 // Bounds of guesses.
 const (
-	guessDelay   = 250 * time.Millisecond // delay of the answer to the first wrong token; doubled for each further one
+	guessDelay   = 250 * time.Millisecond // delay of the answer to the first wrong login; doubled for each further one
 	maxGuess     = 4 * time.Second        // longest delay
-	guessMemory  = time.Minute            // time after which an address without new wrong tokens is forgotten
+	guessMemory  = time.Minute            // time after which an address without new wrong logins is forgotten
 	guessers     = 4096                   // addresses that are remembered; above it, the least recent one is forgotten
-	sideBySide   = 16                     // answers that may wait per address, at most maxHandshakes; above it, no token from there is checked
+	guessesAside = 8                      // answers to guesses that may wait per address, at most maxHandshakes; above it, no new token from there is checked
+	othersAside  = 8                      // answers to other logins that may wait per address; above it, those that are wrong already are not answered
 	guessAnswers = 256                    // answers that may wait in all, at most maxHandshakes; above it, the oldest is sent at once
 )
 
@@ -62,17 +76,27 @@ func addressOf(a net.Addr) string {
 	return a.Network()
 }
 
-// mayCheck reports whether a token from address may be checked.
-func (g *guesses) mayCheck(address string) bool {
+// mayCheck reports whether the login l from address may be checked.
+func (g *guesses) mayCheck(address string, l Login) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	e, ok := g.by[address]
-	return !ok || e.Value.(*guesser).waiting < min(sideBySide, g.most)
+	if !ok {
+		return true
+	}
+	guess := e.Value.(*guesser)
+	switch {
+	case guess.tries(l):
+		return guess.guesses < min(guessesAside, g.most)
+	case guess.waiting[l] > 0:
+		return guess.others < min(othersAside, g.most)
+	}
+	return true
 }
 
-// delayAnswer calls answer after the delay for a wrong token from address, or when ctx ends.
-func (g *guesses) delayAnswer(ctx context.Context, address string, answer func()) {
-	guess, delay, early := g.note(address)
+// delayAnswer calls answer after the delay for the wrong login l from address, or when ctx ends.
+func (g *guesses) delayAnswer(ctx context.Context, address string, l Login, answer func()) {
+	answered, delay, early := g.note(address, l)
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
 	select {
@@ -83,28 +107,33 @@ func (g *guesses) delayAnswer(ctx context.Context, address string, answer func()
 	answer()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	guess.waiting--
+	answered()
 	g.waiting.Remove(early)
 }
 
-// note records a wrong token, and returns the delay of its answer. The value of early is closed if the answer must be
-// sent at once.
-func (g *guesses) note(address string) (guess *guesser, delay time.Duration, early *list.Element) {
+// note records the wrong login l, and returns the delay of its answer. The value of early is closed if the answer must be
+// sent at once. answered must be called, with the lock, when it was sent.
+func (g *guesses) note(address string, l Login) (answered func(), delay time.Duration, early *list.Element) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
 	e, ok := g.by[address]
 	if !ok {
-		e = g.recent.PushBack(&guesser{address: address})
+		e = g.recent.PushBack(&guesser{address: address, waiting: make(map[Login]int)})
 		g.by[address] = e
 	}
-	guess = e.Value.(*guesser)
+	guess := e.Value.(*guesser)
 	if now.Sub(guess.at) > guessMemory {
 		guess.wrong = 0
 	}
 	guess.wrong++
 	guess.at = now
-	guess.waiting++
+	kind := &guess.others
+	if guess.tries(l) {
+		kind = &guess.guesses
+	}
+	*kind++
+	guess.waiting[l]++
 	g.recent.MoveToBack(e)
 	for e := g.recent.Front(); g.recent.Len() > guessers || now.Sub(e.Value.(*guesser).at) > guessMemory; e = g.recent.Front() {
 		delete(g.by, e.Value.(*guesser).address)
@@ -119,5 +148,10 @@ func (g *guesses) note(address string) (guess *guesser, delay time.Duration, ear
 		close(oldest.Value.(chan struct{}))
 		g.waiting.Remove(oldest)
 	}
-	return guess, delay, g.waiting.PushBack(make(chan struct{}))
+	return func() {
+		*kind--
+		if guess.waiting[l]--; guess.waiting[l] == 0 {
+			delete(guess.waiting, l)
+		}
+	}, delay, g.waiting.PushBack(make(chan struct{}))
 }

@@ -96,11 +96,52 @@ func TestGuessesAreSlowedDown(t *testing.T) {
 		assert.Less(t, took, 10*time.Millisecond, "other addresses do not wait")
 		assert.Zero(t, w.pub.Stats().Handshakes, "waiting answers take no places of handshakes")
 		all.Wait()
-		assert.LessOrEqual(t, unauthorized, 17)
-		assert.GreaterOrEqual(t, busy, 183)
+		assert.LessOrEqual(t, unauthorized, 9)
+		assert.GreaterOrEqual(t, busy, 191)
 		m, took = w.login("guesser", "s3cret")
 		require.IsType(t, &codec.Welcome{}, m)
 		assert.Less(t, took, 10*time.Millisecond)
+	})
+}
+
+// Logins that are wrong already do not keep out others from their address: neither many clients with one old token, nor clients without
+// a token. They are answered as slowly as guesses, and bounded beside them, so that the answers to guesses are sent no earlier.
+func TestRepeatedLoginsAreNoGuesses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1, Token: "s3cret"})
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		answers := map[string]map[codec.Code]int{"old token": {}, "no token": {}, "guesses": {}}
+		storm := func(token func(i int) string, name string) {
+			for i := range 100 {
+				all.Go(func() {
+					time.Sleep(time.Duration(i) * time.Millisecond)
+					m, _ := w.login("site", token(i))
+					mu.Lock()
+					defer mu.Unlock()
+					if r, ok := m.(*codec.Refusal); assert.True(t, ok) {
+						answers[name][r.Code]++
+					}
+				})
+			}
+			time.Sleep(150 * time.Millisecond)
+		}
+		admitted := func() bool {
+			m, took := w.login("site", "s3cret")
+			_, ok := m.(*codec.Welcome)
+			assert.Less(t, took, 10*time.Millisecond)
+			return ok
+		}
+		storm(func(int) string { return "of last month" }, "old token")
+		assert.True(t, admitted(), "beside clients with an old token")
+		storm(func(int) string { return "" }, "no token")
+		assert.True(t, admitted(), "beside clients without a token")
+		storm(func(i int) string { return fmt.Sprint("guess", i) }, "guesses")
+		assert.False(t, admitted(), "beside a guesser")
+		all.Wait()
+		assert.True(t, admitted(), "after the storms")
+		assert.LessOrEqual(t, answers["old token"][codec.CodeUnauthorized]+answers["no token"][codec.CodeUnauthorized], 2*(1+8))
+		assert.LessOrEqual(t, answers["guesses"][codec.CodeUnauthorized], 9)
 	})
 }
 

@@ -44,7 +44,7 @@ func TestGuessesAreBounded(t *testing.T) {
 		done := make(chan struct{}, 2*guessers)
 		for i := range guessers + 100 {
 			go func() {
-				g.delayAnswer(ctx, fmt.Sprint("address ", i), func() {})
+				g.delayAnswer(ctx, fmt.Sprint("address ", i), Login{}, func() {})
 				done <- struct{}{}
 			}()
 			synctest.Wait()
@@ -70,7 +70,7 @@ func TestGuessesAreBounded(t *testing.T) {
 		synctest.Wait()
 		assert.Zero(t, waiting())
 		time.Sleep(guessMemory)
-		g.delayAnswer(ctx, "the last", func() {})
+		g.delayAnswer(ctx, "the last", Login{}, func() {})
 		assert.Len(t, g.by, 1, "addresses remembered after a minute")
 	})
 }

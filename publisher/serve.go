@@ -210,7 +210,7 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 		s.tallies.refused.line(nc).Func(c.logClient).Stringer("code", refusal.Code).Str("text", refusal.Text).Msg("refused")
 		if refusal.Code == codec.CodeUnauthorized {
 			e.Leave() // from here it counts among the waiting answers
-			s.guesses.delayAnswer(d.ctx, addressOf(nc.RemoteAddr()), func() { p.farewell(nc, refusal) })
+			s.guesses.delayAnswer(d.ctx, addressOf(nc.RemoteAddr()), *c.client.login, func() { p.farewell(nc, refusal) })
 			return nil
 		}
 		p.farewell(nc, refusal)
@@ -310,12 +310,12 @@ func (p *Publisher) handshake(nc net.Conn) (*conn, *codec.Refusal, error) {
 	if h.MinVersion > codec.Version || h.MaxVersion < codec.Version {
 		return refuse(codec.CodeVersion, "this publisher speaks version %d, the client %d to %d", codec.Version, h.MinVersion, h.MaxVersion)
 	}
-	if p.cfg.authenticates() && !p.serving.guesses.mayCheck(addressOf(nc.RemoteAddr())) {
-		return nil, &codec.Refusal{
+	c := newConn(p, nc, r, h)
+	if p.cfg.authenticates() && !p.serving.guesses.mayCheck(addressOf(nc.RemoteAddr()), *c.client.login) {
+		return c, &codec.Refusal{
 			Code: codec.CodeBusy, Retry: true, RetryAfter: time.Second, Text: "too many wrong tokens or certificates came from this address",
 		}, nil
 	}
-	c := newConn(p, nc, r, h)
 	refusal := c.checkLogin(h)
 	if refusal == nil {
 		refusal = c.chooseStart(h)
