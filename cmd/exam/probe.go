@@ -222,10 +222,11 @@ func (p *probe) begun(w *codec.Welcome) {
 
 // start starts the publisher and waits until it accepts connections.
 func (p *probe) start() {
-	addr, err := freeAddr()
+	addr, hold, err := freeAddr(firstPort, ports)
 	if err != nil {
 		p.throwf("%v", err)
 	}
+	defer hold.Close()
 	in, out, err := os.Pipe()
 	if err != nil {
 		p.throwf("%v", err)
@@ -271,18 +272,25 @@ const (
 	ports     = 10_000
 )
 
-// freeAddr returns an address on which nobody listens.
-func freeAddr() (string, error) {
+// freeAddr returns an address with one of n ports from first on, on which nobody listens. Until hold is closed, no other examination gets the address: it has the same
+// port of UDP, which only one process can have.
+func freeAddr(first, n int) (addr string, hold io.Closer, err error) {
 	var last error
 	for range 100 {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(firstPort+rand.IntN(ports)))
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+rand.IntN(n)))
+		hold, err := net.ListenPacket("udp", addr)
+		if err != nil {
+			last = err
+			continue
+		}
 		ln, err := net.Listen("tcp", addr)
 		if err == nil {
-			return addr, ln.Close()
+			return addr, hold, ln.Close()
 		}
+		hold.Close()
 		last = err
 	}
-	return "", fmt.Errorf("no free port: %w", last)
+	return "", nil, fmt.Errorf("no free port: %w", last)
 }
 
 // define gives the publisher the definitions of the instruments.

@@ -3,6 +3,8 @@ package exam
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -156,6 +158,28 @@ func TestProbeFindsDeadPublishers(t *testing.T) {
 type programFunc func() (Process, error)
 
 func (f programFunc) Start(context.Context, Orders) (Process, error) { return f() }
+
+// An address that one examination has chosen is not given to another, until a publisher listens there.
+func TestAddressIsHeld(t *testing.T) {
+	var addr string
+	var hold io.Closer
+	var err error
+	port := firstPort
+	for ; port < firstPort+ports; port++ { // others may have the first ones
+		if addr, hold, err = freeAddr(port, 1); err == nil {
+			break
+		}
+	}
+	require.NoError(t, err)
+	_, _, err = freeAddr(port, 1)
+	assert.ErrorContains(t, err, "no free port", "while it is held")
+	ln, err := net.Listen("tcp", addr) // as a publisher does
+	require.NoError(t, err)
+	require.NoError(t, hold.Close())
+	_, _, err = freeAddr(port, 1)
+	assert.ErrorContains(t, err, "no free port", "while a publisher listens")
+	require.NoError(t, ln.Close())
+}
 
 // A deadProcess does nothing until it is killed.
 type deadProcess struct{ *Output }

@@ -285,17 +285,17 @@ func (f *middle) Start(ctx context.Context, o exam.Orders) (exam.Process, error)
 	if err != nil {
 		return nil, err
 	}
-	inner, err := net.Listen("tcp", "127.0.0.1:0") // for its address
+	dir, err := os.MkdirTemp("", "middle") // t.TempDir is too long for a socket
 	if err != nil {
 		ln.Close()
 		return nil, err
 	}
-	o.Listen = inner.Addr().String()
-	inner.Close()
+	o.Listen = unixPrefix + filepath.Join(dir, "feed.sock")
 	c := exam.Command{Args: append([]string{"tickfeed"}, examPublishFlags()...), Path: exe}
 	p, err := c.Start(ctx, o)
 	if err != nil {
 		ln.Close()
+		os.RemoveAll(dir)
 		return nil, err
 	}
 	var all sync.WaitGroup
@@ -314,6 +314,7 @@ func (f *middle) Start(ctx context.Context, o exam.Orders) (exam.Process, error)
 		<-p.Done()
 		ln.Close()
 		all.Wait()
+		os.RemoveAll(dir)
 		close(over.done)
 	}()
 	return over, nil
@@ -333,7 +334,7 @@ func (f *middle) pass(stop <-chan struct{}, c *frauded, client net.Conn, addr st
 	var server net.Conn
 	var err error
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) { // the publisher starts
-		if server, err = net.Dial("tcp", addr); err == nil {
+		if server, err = dial(context.Background(), addr); err == nil {
 			break
 		}
 		select {
@@ -379,7 +380,7 @@ func (f *middle) pass(stop <-chan struct{}, c *frauded, client net.Conn, addr st
 		})
 	}
 	f.up(c, client, server)
-	_ = server.(*net.TCPConn).CloseWrite()
+	_ = server.(*net.UnixConn).CloseWrite()
 }
 
 var welcomed sync.Map // the connections that were welcomed
