@@ -168,14 +168,20 @@ func (d *director) Add(text string) (any, error) {
 	return change, nil
 }
 
-// nextText says when a rule happens first.
+// nextText says when a rule happens first, and which instruments do not trade then.
 func nextText(o *sim.Outcome) string {
 	const clock = "15:04:05"
 	day := ""
 	if o.NextDay {
 		day = "on the next day of the market, "
 	}
-	return fmt.Sprintf("it happens %sat %s; the market is at %s now", day, o.Next.Format(clock+" MST"), o.Now.Format(clock))
+	text := fmt.Sprintf("it happens %sat %s; the market is at %s now", day, o.Next.Format(clock+" MST"), o.Now.Format(clock))
+	for _, e := range o.Events {
+		if e.Note != "" {
+			text += "; WARNING: " + noteOf(&e)
+		}
+	}
+	return text
 }
 
 // eventsText says what events that have happened at once are; happened is false if nothing happened.

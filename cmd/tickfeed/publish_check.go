@@ -19,6 +19,7 @@ import (
 	"tickfeed/codec/lab"
 	"tickfeed/feed/files/rawfile"
 	"tickfeed/feed/nouns"
+	"tickfeed/feed/sim"
 	"tickfeed/publisher"
 	"tickfeed/publisher/journal"
 )
@@ -114,7 +115,9 @@ func (p *program) checkPublish(ctx context.Context, o *publishOptions, paths []s
 	var c checklist
 	defer func() { closeListeners(c.open) }()
 	c.fail(p.misread, invalid)
-	in := input{o: o, paths: paths, director: &director{}}
+	in := input{o: o, paths: paths, director: &director{}, happens: func(e sim.Event) {
+		c.warnings = append(c.warnings, e.Rule.Text+": "+noteOf(&e))
+	}}
 	defer in.close()
 	err := o.marketOptions.load(ctx)
 	if len(paths) == 0 {

@@ -25,6 +25,7 @@ func TestPublishCheck(t *testing.T) {
 	certstest.WriteFile(dir, "bad.yaml", []byte("publish: {seed: 1,\n  seed: 2,\n  depth: 1,\n  depth: 2}\n"))
 	certstest.WriteFile(dir, "cut.market", []byte("at seq 5: cut rst\n"))
 	certstest.WriteFile(dir, "wrong.market", []byte("at 10:00: hlat TSLA\n"))
+	certstest.WriteFile(dir, "two.csv", []byte("symbol,price,hours\nA,10,09:30-16:00 America/New_York\nB,10,24h\n"))
 	certstest.WriteFile(dir, "q.csv", []byte("symbol,bid,ask\nAAPL,1.25,1.26\n"))
 	require.NoError(t, os.CopyFS(filepath.Join(dir, "j"), os.DirFS(filepath.Join(v1, "journal"))))
 	tls := []string{"--tls-cert", "feed.pem", "--tls-key", "feed.key"}
@@ -44,6 +45,8 @@ func TestPublishCheck(t *testing.T) {
 
 		{[]string{"--journal", "j", "q.csv"}, exitUsage, []string{"journal j holds 57 ticks already; add --append"}},
 		{[]string{"--scenario", "wrong.market"}, exitUsage, []string{`there is no event or fault "hlat"; did you mean "halt"?`}},
+		{[]string{"--universe", "two.csv", "--event", "at 20:00: halt *"}, exitDone, []string{"warning   at 20:00: halt *: A: its market is closed on Mon 2026-01-05 20:00 EST; SIM trades mon-fri 09:30-16:00 America/New_York, next from Tue"}},
+		{[]string{"--universe", "two.csv", "--event", "at 20:00: halt A"}, exitUsage, []string{"--event:1:11: its market is closed on Mon 2026-01-05 20:00 EST; SIM trades"}},
 		{[]string{"--universe", "none.csv"}, exitUsage, []string{"none.csv: no such file"}},
 		{[]string{"--listen", "unix:none/feed", "--tls-cert", "old.pem", "--tls-key", "old.key", "--journal", "feed.pem"}, exitUsage, []string{
 			"listen on unix:none/feed: write to none: no such file or directory; choose another path with --listen",

@@ -83,6 +83,7 @@ func (in *input) open(ctx context.Context, stdin io.Reader) error {
 		if err != nil {
 			return err
 		}
+		cfg.Happens = in.happens
 		if _, err = sim.New(cfg); err != nil {
 			return in.o.scenario.refused(err)
 		}

@@ -175,15 +175,17 @@ func TestDirectorAnswersWithTheOutcome(t *testing.T) {
 		require.NoError(t, err)
 	}
 	for _, c := range []struct{ line, want string }{
-		{"halt * for 1m", `^added rule 1: halt \* for 1m \(happened at 09:0.:..\.\d+Z to 1 of 2 instruments; BBB: its market is closed\)$`},
-		{"halt BBB", `^line:1:1: nothing happens, BBB: its market is closed$`},
+		{"halt * for 1m", `^added rule 1: halt \* for 1m \(happened at 09:0.:..\.\d+Z to 1 of 2 instruments; BBB: its market is closed; SIM trades mon-fri 10:00-11:00 UTC, next from Mon 2026-01-05 10:00 UTC\)$`},
+		{"halt BBB", `^line:1:1: nothing happens, BBB: its market is closed; SIM trades mon-fri 10:00-11:00 UTC, next from Mon 2026-01-05 10:00 UTC$`},
 		{"calm", `^added rule 3: calm \(happened at 09:0.:..\.\d+Z\)$`},
 		{"at 09:30: calm", `^added rule 4: at 09:30: calm \(it happens at 09:30:00 UTC; the market is at 09:0.:.. now\)$`},
 		{"at 09:00:30: calm", `^added rule 5: at 09:00:30: calm \(it happens on the next day of the market, at 09:00:30 UTC; the market is at 09:0.:.. now\)$`},
 		{"on x: halt BBB", `^added rule 6: on x: halt BBB \(it waits for: trigger x\)$`},
-		{"trigger x", `^trigger x: nothing happens, BBB: its market is closed$`},
+		{"trigger x", `^trigger x: nothing happens, BBB: its market is closed; SIM trades `},
 		{"on x: spread AAA x2", `^added rule 7: `},
-		{"trigger x", `^triggered: on x \(on x: spread AAA x2: happened at \S+ to 1 instrument; on x: halt BBB: nothing happens, BBB: its market is closed\)$`},
+		{"trigger x", `^triggered: on x \(on x: spread AAA x2: happened at \S+ to 1 instrument; on x: halt BBB: nothing happens, BBB: its market is closed; SIM trades .*\)$`},
+		{"at 10:30: halt *", `^added rule 8: at 10:30: halt \* \(it happens at 10:30:00 UTC; the market is at 09:0.:.. now; WARNING: AAA: its market is closed on Mon 2026-01-05 10:30 UTC; SIM trades mon-fri 09:00-10:00 UTC, next from Tue 2026-01-06 09:00 UTC\)$`},
+		{"at 11:30: halt *", `^line:1:11: its market is closed on Mon 2026-01-05 11:30 UTC; SIM trades mon-fri 09:00-10:00 UTC, next from Tue 2026-01-06 09:00 UTC; SIM trades mon-fri 10:00-11:00 UTC, next from Tue 2026-01-06 10:00 UTC$`},
 		{"list", `(?s)4  never.*5  never.*6  never.*7     1×`},
 	} {
 		answer := make(chan string, 1)
@@ -200,8 +202,8 @@ func TestDirectorAnswersWithTheOutcome(t *testing.T) {
 		assert.Regexp(t, c.want, got, c.line)
 	}
 	d.patience = time.Nanosecond
-	assert.Equal(t, "added rule 8: calm ("+pendingText+")", obeyed(d, "calm"), "the market stands still")
+	assert.Equal(t, "added rule 10: calm ("+pendingText+")", obeyed(d, "calm"), "the market stands still")
 	d.patience = patience
 	d.end()
-	assert.Equal(t, "added rule 9: calm ("+pendingText+")", obeyed(d, "calm"), "nobody waits for a market that has ended")
+	assert.Equal(t, "added rule 11: calm ("+pendingText+")", obeyed(d, "calm"), "nobody waits for a market that has ended")
 }

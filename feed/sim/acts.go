@@ -296,9 +296,9 @@ func (m *Market) seen(r *script.Rule, a *action, ids []uint32, at int64) (seen [
 		case opens == at, opens < never && (a.span == 0 || at+units(a.span) > opens):
 			seen = append(seen, id)
 		case a.span > 0:
-			m.remark(r, id, "its market is closed until this is over")
+			m.remark(r, id, m.closedText(r, "its market is closed until this is over", id, at))
 		default:
-			m.remark(r, id, "its market is closed")
+			m.remark(r, id, m.closedText(r, "its market is closed", id, at))
 		}
 	}
 	return seen

@@ -73,6 +73,18 @@ func parseHours(text string) (hours, error) {
 	return h, nil
 }
 
+// String returns the hours as parseHours reads them, with the days.
+func (h *hours) String() string {
+	switch days := strings.Fields(h.text); {
+	case h.roundClock || len(days) == 3:
+		return h.text
+	case h.text != "":
+		return "mon-fri " + h.text
+	}
+	of := func(d time.Duration) string { return time.Time{}.Add(d).Format("15:04") }
+	return "mon-fri " + of(h.from) + "-" + of(h.to) + " " + h.zone.String()
+}
+
 func timeOfDay(text string) (time.Duration, error) {
 	t, err := time.Parse("15:04", text)
 	return time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute, err

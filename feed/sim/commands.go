@@ -34,6 +34,7 @@ const MostRules = 1000
 // An Outcome is what the market has made of a rule that Do gave to it, or of those that Trigger triggered.
 type Outcome struct {
 	// Events are what has happened at once, in order: that it begins, and remarks.
+	// A rule that waits for a time has remarks about instruments that do not trade then.
 	Events []Event
 	// Next is when a rule that waits for a time happens first, and Now is the present, both by the clock of the market's rules,
 	// which nights that are left out do not stop. Next is zero for a rule that waits for Trigger, or that has no trigger.
@@ -239,6 +240,12 @@ func (m *Market) admit(x *asked, now int64) {
 		never(noneOpens)
 		return
 	}
+	if timed {
+		if why := m.unopened(r, at); why != "" {
+			never(why)
+			return
+		}
+	}
 	s.rules = append(s.rules, r)
 	if !timed {
 		return
@@ -256,10 +263,11 @@ const noneOpens = "none of its instruments trades again before the market ends"
 
 // ends returns the end of the last day, in units since the opening of this one; never if there is none.
 func (m *Market) ends() int64 {
-	if m.config.Days == 0 {
+	left := int64(m.config.Days - m.day + 1)
+	if m.config.Days == 0 || left > never/m.dayUnits {
 		return never
 	}
-	return int64(m.config.Days-m.day+1) * m.dayUnits
+	return left * m.dayUnits
 }
 
 // tradesAfter reports whether an action can show something at a time or later: an instrument that it is for trades before the

@@ -36,7 +36,8 @@ type Config struct {
 	// Commands allows Market.Do. Next then does not go on beyond the end of an epoch if it has taken long, so that a command waits for a quarter of a
 	// second of the market at most. The ticks are the same until the first command; after it there are no random halts.
 	Commands bool
-	// Happens, if set, is called by Next for each rule that happens, with its ticks.
+	// Happens, if set, is called by Next for each rule that happens, with its ticks, and by New for a rule of Scenario that waits for a
+	// time at which some of its instruments do not trade.
 	Happens func(Event)
 	// Rate is the mean number of ticks per second of simulated time, over the day and, with the flat shape,
 	// over any minute of it. Definitions and the status ticks that begin and end a day are not counted. 0 means

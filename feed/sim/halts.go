@@ -121,6 +121,7 @@ var Overlaps = []string{
 	"A halt whose end is after the close lasts to the close, and an auction ends there. After its closing auction, or while its market is closed, an instrument is neither halted nor resumed.",
 	"A limit state of an instrument that is halted meanwhile causes no pause.",
 	"Factors of one kind are multiplied, up to 100,000,000 in all. A price that is driven up stays below 2^57 of its decimal units.",
+	"A rule for a time at which none of its instruments trades is refused, and if some of them trade then, the others are reported when the rule is read. News, crashes, bands, busts and delistings need no open market.",
 	"Whatever happens otherwise than a rule says is reported.",
 }
 
@@ -152,6 +153,9 @@ func (m *Market) ask(r *script.Rule, what request, id uint32, at, end int64) dec
 		}
 	}
 	d := decide(m.stateOf(id), what, at, end, m.stage.overlays[id].hold.end, closes)
+	if m.stateOf(id) == isClosed {
+		d.note = m.closedText(r, d.note, id, at)
+	}
 	if d.note != "" {
 		m.remark(r, id, d.note)
 	}

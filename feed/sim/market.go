@@ -210,6 +210,13 @@ func New(config Config) (*Market, error) {
 	}
 	if m.calendar != nil {
 		m.startCalendar()
+		for _, r := range m.stage.rules {
+			if at, timed := m.first(r); timed {
+				if why := m.unopened(r, at<<unitShift); why != "" {
+					return nil, r.Wrong("%s", why)
+				}
+			}
+		}
 		return m, nil
 	}
 	m.startDay()

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/feed"
+	"tickfeed/feed/script"
 )
 
 // told plays the market until the last command has its outcome, and returns it.
@@ -35,6 +36,12 @@ func (x *commanded) told() Outcome {
 // short is a universe with a stock that trades for an hour, another one an hour later, and one that always trades.
 const short = "symbol,price,hours\nAAA,10,09:00-10:00 UTC\nBBB,10,10:00-11:00 UTC\nCCC,10,24h\n"
 
+// hoursBBB is what a report about BBB, which is closed, says of its hours before they begin on the first day.
+const (
+	hoursBBB  = "; SIM trades mon-fri 10:00-11:00 UTC, next from Mon 2026-01-05 10:00 UTC"
+	closedBBB = "its market is closed" + hoursBBB
+)
+
 func shortMarket(t *testing.T, days int) *commanded {
 	u, err := ParseUniverse("u", []byte(short))
 	require.NoError(t, err)
@@ -52,15 +59,15 @@ func TestOutcomeSaysWhatHappened(t *testing.T) {
 		nothing             bool
 		note, remark, first string
 	}{
-		{text: "halt * for 1m", happened: 2, matching: 3, remark: "its market is closed", first: "BBB"},
-		{text: "halt BBB", matching: 1, nothing: true, note: "its market is closed"},
+		{text: "halt * for 1m", happened: 2, matching: 3, remark: closedBBB, first: "BBB"},
+		{text: "halt BBB", matching: 1, nothing: true, note: closedBBB},
 		{text: "halt AAA for 1m", happened: 1, matching: 1, remark: "it was halted already; the later end counts", first: "AAA"},
 		{text: "resume AAA", happened: 1, matching: 1},
 		{text: "resume AAA", matching: 1, nothing: true, note: "it is neither halted nor in an auction"},
-		{text: "auction intraday BBB for 1m", matching: 1, nothing: true, note: "its market is closed"},
-		{text: "split BBB 2:1", matching: 1, nothing: true, note: "its market is closed"},
+		{text: "auction intraday BBB for 1m", matching: 1, nothing: true, note: closedBBB},
+		{text: "split BBB 2:1", matching: 1, nothing: true, note: closedBBB},
 		{text: "bust BBB last 1", matching: 1, nothing: true, note: "it has only 0 trades to bust"},
-		{text: "spread BBB x4 for 2m", matching: 1, nothing: true, note: "its market is closed until this is over"},
+		{text: "spread BBB x4 for 2m", matching: 1, nothing: true, note: "its market is closed until this is over" + hoursBBB},
 		{text: "spread BBB x4 for 2h", happened: 1, matching: 1},
 		{text: "spread BBB x4", happened: 1, matching: 1},
 		{text: "rate x2"},
@@ -141,6 +148,90 @@ func TestOutcomeSaysWhen(t *testing.T) {
 		assert.Equal(t, test.when, when, test.text)
 		assert.WithinDuration(t, test.x.m.clock(test.x.m.arrivals.now), o.Now, time.Minute, test.text)
 	}
+}
+
+// A rule for a time at which its instruments do not trade is found when it is read: it is refused if they never trade at its times, and
+// reported if some do, or if they do on another day.
+func TestRuleForAClosedMarketIsFoundAtOnce(t *testing.T) {
+	t.Parallel()
+	const aaa, bbb = "SIM trades mon-fri 09:00-10:00 UTC, next from ", "SIM trades mon-fri 10:00-11:00 UTC, next from "
+	const monday = "Mon 2026-01-05 "
+	for _, test := range []struct {
+		text  string
+		days  int
+		never string
+		notes []string
+	}{
+		{"at 09:30: halt AAA", 2, "", nil},
+		{"at 09:00: auction open AAA for 1m", 2, "", nil},
+		{"at 10:00: halt AAA", 2, "its market is closed on " + monday + "10:00 UTC; " + aaa + "Tue 2026-01-06 09:00 UTC", nil},
+		{"at 04:00: halt AAA,BBB for 1m", 7, "its market is closed on Tue 2026-01-06 04:00 UTC; " + aaa + "Tue 2026-01-06 09:00 UTC; " + bbb + "Tue 2026-01-06 10:00 UTC", nil},
+		{"at 30m: resume *", 2, "", []string{"BBB: its market is closed on " + monday + "09:30 UTC; " + bbb + monday + "10:00 UTC"}},
+		{"at 12:00: split * 2:1", 2, "", []string{
+			"AAA: its market is closed on " + monday + "12:00 UTC; " + aaa + "Tue 2026-01-06 09:00 UTC",
+			"BBB: its market is closed on " + monday + "12:00 UTC; " + bbb + "Tue 2026-01-06 10:00 UTC",
+		}},
+		{"at 09:30: spread BBB x2 for 30m", 2, "its market is closed on " + monday + "09:30 UTC", nil},
+		{"at 09:30: spread BBB x2 for 31m", 2, "", nil},
+		{"at 09:30: spread BBB x2", 2, "", nil},
+		{"at 20h: spread AAA,BBB x2", 1, noneOpens, nil},
+		{"at 24h: halt CCC", 1, "the market ends before this happens", nil},
+		{"at 12:00: news AAA jump 1%", 2, "", nil},
+		{"every 24h: halt AAA for 1m", 0, "", nil},
+		{"every 90m: halt AAA", 0, "", nil},
+		{"every 90m: quiet BBB for 1m", 0, "", nil},
+		{"every 24h: halt BBB", 0, "its market is closed on Tue 2026-01-06 09:00 UTC; " + bbb + "Tue 2026-01-06 10:00 UTC", nil},
+		{"on x: halt BBB", 0, "", nil},
+	} {
+		u, err := ParseUniverse("u", []byte(short))
+		require.NoError(t, err)
+		s, err := script.Parse("night", []byte(test.text), Language)
+		require.NoError(t, err)
+		var notes []string
+		c := Config{Universe: u, Instruments: 3, Rate: 1, Days: test.days, Start: time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC), Scenario: s,
+			Happens: func(e Event) { notes = append(notes, e.Symbol+": "+e.Note) }}
+		_, err = New(c)
+		x := shortMarket(t, test.days)
+		x.must(test.text)
+		o := x.told()
+		if test.never != "" {
+			assert.ErrorContains(t, err, "night:1:", test.text)
+			assert.ErrorContains(t, err, test.never, test.text)
+			assert.ErrorContains(t, o.Err, test.never, test.text)
+			continue
+		}
+		require.NoError(t, err, test.text)
+		require.NoError(t, o.Err, test.text)
+		var outcome []string
+		for _, e := range o.Events {
+			if !e.Begins() {
+				outcome = append(outcome, e.Symbol+": "+e.Note)
+			}
+		}
+		assert.Equal(t, test.notes, notes, test.text)
+		assert.Equal(t, test.notes, outcome, test.text)
+	}
+}
+
+// A rule for a time of day on which the first day is a holiday of its instruments happens on the next day.
+func TestARuleWaitsForAWorkday(t *testing.T) {
+	t.Parallel()
+	u, err := ParseUniverse("u", []byte(short))
+	require.NoError(t, err)
+	x := command(t, Config{Universe: u, Instruments: 3, Rate: 1, Start: time.Date(2026, 1, 9, 12, 0, 0, 0, time.UTC)}) // a Friday
+	x.must("at 09:30: halt AAA")
+	o := x.told()
+	require.NoError(t, o.Err)
+	require.Len(t, o.Events, 1)
+	assert.Equal(t, "its market is closed on Sat 2026-01-10 09:30 UTC; SIM trades mon-fri 09:00-10:00 UTC, next from Mon 2026-01-12 09:00 UTC", o.Events[0].Note)
+}
+
+// The end of a market of many days is no earlier than its beginning.
+func TestAMarketOfManyDaysTakesCommands(t *testing.T) {
+	t.Parallel()
+	x := shortMarket(t, 1000)
+	x.must("halt AAA")
+	assert.NoError(t, x.told().Err)
 }
 
 // A command that comes when the market ends is not left waiting.
