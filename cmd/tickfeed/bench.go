@@ -19,6 +19,7 @@ import (
 	"tickfeed/cmd/bench"
 	"tickfeed/cmd/child"
 	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/edit"
 	"tickfeed/feed"
 	"tickfeed/feed/files/rawfile"
 )
@@ -297,7 +298,7 @@ func openTicks(paths []string, o *importOptions) (feed.Source, error) {
 		}
 		readers = append(readers, reader)
 	}
-	s.Source = recording.NewSource(readers...)
+	s.Source = edit.NewSource(readers...)
 	return s, nil
 }
 

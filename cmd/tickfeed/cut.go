@@ -17,6 +17,8 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/edit"
+	"tickfeed/codec/recording/place"
 	"tickfeed/feed"
 	"tickfeed/feed/nouns"
 )
@@ -68,7 +70,7 @@ asked for. Damaged numbers of the part are gone in the new recording, and are re
 
 func (p *program) cut(ctx context.Context, o *cutOptions, path string) (err error) {
 	var read atomic.Int64
-	cfg := recording.CutConfig{Read: &read}
+	cfg := edit.CutConfig{Read: &read}
 	if cfg.Clock, err = o.parsePlaces(o.clock, placeFlag{"--from", o.from, &cfg.From}, placeFlag{"--to", o.to, &cfg.To}); err != nil {
 		return err
 	}
@@ -84,14 +86,14 @@ func (p *program) cut(ctx context.Context, o *cutOptions, path string) (err erro
 			if err != nil {
 				return nil, err
 			}
-			st, err := recording.Cut(ctx, out, r, cfg)
-			if errors.Is(err, recording.ErrEmpty) {
+			st, err := edit.Cut(ctx, out, r, cfg)
+			if errors.Is(err, edit.ErrEmpty) {
 				of := ""
 				if len(o.symbols) > 0 {
 					of = " of " + strings.Join(o.symbols, ", ")
 				}
 				return nil, wrong("%s: there is nothing%s in that part%s; inspect shows what there is%s", all[0].title(), of, spanOf(all[0], cfg.Clock, cfg.From, cfg.To), filter.meant())
-			} else if errors.As(err, new(*recording.FilterError)) {
+			} else if errors.As(err, new(*edit.FilterError)) {
 				return nil, usage("%w", err)
 			}
 			if typo := filter.typo(); typo != "" && err == nil {
@@ -256,13 +258,13 @@ func (p *program) merge(ctx context.Context, o *mergeOptions, paths []string) er
 	return p.remake(ctx, r,
 		func(ctx context.Context, out recording.File, all []*openRecording) (*remade, error) {
 			var lineage feed.Lineage
-			err := recording.ErrUnrelated
+			err := edit.ErrUnrelated
 			if !o.byTime {
 				var open []func() (*recording.Reader, error)
 				for _, r := range all {
 					open = append(open, r.Reader)
 				}
-				lineage, err = recording.Lineage(ctx, open)
+				lineage, err = edit.Lineage(ctx, open)
 			}
 			var readers []*recording.Reader
 			for _, r := range all {
@@ -275,9 +277,9 @@ func (p *program) merge(ctx context.Context, o *mergeOptions, paths []string) er
 			switch {
 			case err == nil:
 				return join(ctx, out, lineage, readers, all, &read)
-			case errors.As(err, new(*recording.FiltersError)):
+			case errors.As(err, new(*edit.FiltersError)):
 				return nil, wrong("%s: %w; --by-time merges them with new numbers", names(all), err)
-			case !errors.Is(err, recording.ErrUnrelated):
+			case !errors.Is(err, edit.ErrUnrelated):
 				return nil, err
 			}
 			return mergeByTime(ctx, out, readers, all, clock, &read)
@@ -308,9 +310,9 @@ func joinRelated(ctx context.Context, all []*openRecording) (_ []*openRecording,
 	for _, r := range all {
 		open = append(open, r.Reader)
 	}
-	lineage, err := recording.Lineage(ctx, open)
+	lineage, err := edit.Lineage(ctx, open)
 	switch {
-	case errors.Is(err, recording.ErrUnrelated), errors.As(err, new(*recording.FiltersError)):
+	case errors.Is(err, edit.ErrUnrelated), errors.As(err, new(*edit.FiltersError)):
 		return all, nil
 	case err != nil:
 		return nil, err
@@ -336,10 +338,10 @@ func joinRelated(ctx context.Context, all []*openRecording) (_ []*openRecording,
 }
 
 func join(ctx context.Context, out recording.File, lineage feed.Lineage, readers []*recording.Reader, all []*openRecording, read *atomic.Int64) (*remade, error) {
-	st, err := recording.Join(ctx, out, lineage, readers, read)
-	if errors.As(err, new(*recording.DisagreeError)) {
+	st, err := edit.Join(ctx, out, lineage, readers, read)
+	if errors.As(err, new(*edit.DisagreeError)) {
 		return nil, wrong("%s: %w", names(all), err)
-	} else if errors.Is(err, recording.ErrEmpty) {
+	} else if errors.Is(err, edit.ErrEmpty) {
 		return nil, wrong("%s: there are no ticks", names(all))
 	}
 	m := &remade{Joined: true, From: st.Range.From, To: st.Range.To, Packets: st.Packets, Agreed: st.Agreed, Left: st.Left, Damages: st.Damages}
@@ -370,7 +372,7 @@ func join(ctx context.Context, out recording.File, lineage feed.Lineage, readers
 	return m, err
 }
 
-func mergeByTime(ctx context.Context, out recording.File, readers []*recording.Reader, all []*openRecording, clock recording.Clock, read *atomic.Int64) (*remade, error) {
+func mergeByTime(ctx context.Context, out recording.File, readers []*recording.Reader, all []*openRecording, clock place.Clock, read *atomic.Int64) (*remade, error) {
 	h := codec.FileHeader{
 		Lineage: feed.Lineage{{ID: feed.NewSessionID(), First: 1}},
 		Next:    1, Created: time.Now().UnixNano(),
@@ -403,8 +405,8 @@ func mergeByTime(ctx context.Context, out recording.File, readers []*recording.R
 	} else if filter, err := codec.NewFilter(h.Filter); err == nil {
 		h.Filter = filter
 	}
-	st, err := recording.Merge(ctx, out, h, readers, clock, read)
-	if errors.Is(err, recording.ErrEmpty) {
+	st, err := edit.Merge(ctx, out, h, readers, clock, read)
+	if errors.Is(err, edit.ErrEmpty) {
 		return nil, wrong("%s: there are no ticks", names(all))
 	}
 	m := &remade{Ticks: st.Ticks}

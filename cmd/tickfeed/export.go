@@ -20,6 +20,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/place"
 	"tickfeed/codec/recording/text"
 	"tickfeed/feed"
 	"tickfeed/feed/files/parquetfile"
@@ -235,8 +236,8 @@ type exporting struct {
 	kinds    []feed.Kind
 	wanted   [feed.MaxKind + 1]bool
 	match    func(*feed.Definition) bool
-	clock    recording.Clock
-	from, to recording.Place // places in all recordings; resolved by the first recording
+	clock    place.Clock
+	from, to place.Place // places in all recordings; resolved by the first recording
 
 	started     time.Time
 	read, size  atomic.Int64 // bytes

@@ -19,6 +19,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/edit"
 	"tickfeed/feed"
 	"tickfeed/feed/files"
 	"tickfeed/feed/files/rawfile"
@@ -126,7 +127,7 @@ func checkTrades(t *testing.T, name, path string, want foundInFile, got *importS
 	defer in.Close()
 	r, err := in.Reader()
 	require.NoError(t, err)
-	read := recording.NewSource(r)
+	read := edit.NewSource(r)
 	cfg := files.Config{Zone: "America/New_York"}
 	switch got.Format {
 	case files.ITCH:
@@ -157,7 +158,7 @@ func checkTrades(t *testing.T, name, path string, want foundInFile, got *importS
 		assert.Equal(t, wantVolume, volume, name)
 	}
 	st := read.Stats()
-	assert.Equal(t, recording.SourceStats{Ticks: got.Ticks}, st, name)
+	assert.Equal(t, edit.SourceStats{Ticks: got.Ticks}, st, name)
 }
 
 // At least 95 % of the quotes and trades of equities, futures and crypto fit a fixed-width pattern, also if a recording is

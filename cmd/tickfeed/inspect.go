@@ -18,6 +18,8 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/place"
+	"tickfeed/codec/recording/survey"
 	"tickfeed/feed"
 	"tickfeed/feed/files/textfile"
 	"tickfeed/feed/nouns"
@@ -38,8 +40,8 @@ type inspectOptions struct {
 	times    textfile.Times
 	raw      bool
 	filter   *fileFilter
-	place    recording.Place
-	by       recording.Clock // clock of place and rates
+	place    place.Place
+	by       place.Clock     // clock of place and rates
 	begun    bool            // something was printed: CSV has a header already
 	measured []*measuredFile // with --facts, the recordings so far
 }
@@ -561,7 +563,7 @@ func (p *program) showTicks(ctx context.Context, o *inspectOptions, f *openRecor
 				}
 			}
 		case recording.KindDamage, recording.KindTorn:
-			d := damageOf(recording.Damage{Offset: item.Offset, Size: item.Size, Missing: item.Range, Torn: item.Kind == recording.KindTorn})
+			d := damageOf(survey.Damage{Offset: item.Offset, Size: item.Size, Missing: item.Range, Torn: item.Kind == recording.KindTorn})
 			if err := to.flush(); err != nil {
 				return false, err
 			}

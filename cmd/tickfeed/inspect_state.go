@@ -5,7 +5,8 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/edit"
+	"tickfeed/codec/recording/place"
 	"tickfeed/feed"
 	"tickfeed/feed/nouns"
 )
@@ -16,7 +17,7 @@ func (p *program) showState(ctx context.Context, o *inspectOptions, f *openRecor
 	if err != nil {
 		return false, err
 	}
-	at, err := recording.StateAt(ctx, r, o.place, o.by, read)
+	at, err := edit.StateAt(ctx, r, o.place, o.by, read)
 	if err != nil {
 		return false, err
 	}
@@ -38,7 +39,7 @@ func (p *program) showState(ctx context.Context, o *inspectOptions, f *openRecor
 		return true, to.flush()
 	}
 	when := "before anything was published"
-	if at.Time != recording.NoTime {
+	if at.Time != place.NoTime {
 		when = "published up to " + eventTime(at.Time)
 	}
 	if latest := latestEvent(at.State); latest != 0 {

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"tickfeed/codec"
-	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/survey"
 	"tickfeed/feed"
 	"tickfeed/feed/nouns"
 )
@@ -21,7 +21,7 @@ func (p *program) showSurvey(ctx context.Context, o *inspectOptions, f *openReco
 	if err != nil {
 		return false, err
 	}
-	s, err := recording.TakeSurvey(ctx, r, o.by, read)
+	s, err := survey.Take(ctx, r, o.by, read)
 	if err != nil {
 		return false, err
 	}
@@ -45,7 +45,7 @@ const (
 )
 
 // surveyText prints the survey of f for people.
-func surveyText(out *lines, f *openRecording, s *recording.Survey) {
+func surveyText(out *lines, f *openRecording, s *survey.Survey) {
 	row := func(name, format string, args ...any) {
 		c := plain
 		if name == "damage" && !s.Sound() {
@@ -110,7 +110,7 @@ func surveyText(out *lines, f *openRecording, s *recording.Survey) {
 }
 
 // sessionRows prints the sessions.
-func sessionRows(row func(string, string, ...any), s *recording.Survey) {
+func sessionRows(row func(string, string, ...any), s *survey.Survey) {
 	for i, l := range s.Lines {
 		if i == linesShown && len(s.Lines)+s.MoreLines > linesShown+1 {
 			row("", "and %s more", nouns.Count(len(s.Lines)+s.MoreLines-linesShown, "session"))
@@ -150,7 +150,7 @@ func sessionRows(row func(string, string, ...any), s *recording.Survey) {
 	}
 }
 
-func kinds(s *recording.Survey) string {
+func kinds(s *survey.Survey) string {
 	var parts []string
 	for k, n := range s.Kinds {
 		if n > 0 && feed.Kind(k).Known() {
@@ -167,7 +167,7 @@ func kinds(s *recording.Survey) string {
 }
 
 // named returns the number of defined instruments.
-func named(s *recording.Survey) int {
+func named(s *survey.Survey) int {
 	n := len(s.Instruments)
 	for _, c := range s.Instruments {
 		if c.Symbol == "" {
@@ -177,7 +177,7 @@ func named(s *recording.Survey) int {
 	return n
 }
 
-func busiestText(s *recording.Survey) string {
+func busiestText(s *survey.Survey) string {
 	var parts []string
 	for _, c := range s.Instruments {
 		if len(parts) == busiest || c.Ticks == 0 {
@@ -188,7 +188,7 @@ func busiestText(s *recording.Survey) string {
 	return strings.Join(parts, ", ")
 }
 
-func countName(c recording.Count) string {
+func countName(c survey.Count) string {
 	if c.Symbol == "" {
 		return "(not defined)"
 	}
@@ -205,7 +205,7 @@ func span(from, to int64) string {
 }
 
 // rateRows prints the rate over time.
-func rateRows(row func(string, string, ...any), s *recording.Survey, columns int) {
+func rateRows(row func(string, string, ...any), s *survey.Survey, columns int) {
 	if s.Ticks == 0 || s.Last <= s.First {
 		return
 	}
@@ -246,7 +246,7 @@ func chart(values []float64) string {
 	return b.String()
 }
 
-func damageRows(row func(string, string, ...any), s *recording.Survey) {
+func damageRows(row func(string, string, ...any), s *survey.Survey) {
 	if s.Sound() {
 		row("damage", "none, all checksums hold")
 		return
@@ -337,7 +337,7 @@ type jsonInstrument struct {
 // jsonIntervals bounds the number of rate intervals in JSON.
 const jsonIntervals = 240
 
-func surveyJSON(f *openRecording, s *recording.Survey) *jsonSurvey {
+func surveyJSON(f *openRecording, s *survey.Survey) *jsonSurvey {
 	j := &jsonSurvey{
 		File: f.name, FileBytes: f.FileSize(), Bytes: s.Size, Compressed: f.Compressed(), Imported: f.imported,
 		Closed: s.Closed, Index: "present", Sound: s.Sound(), Sessions: []jsonLine{}, MoreSessions: s.MoreLines,

@@ -12,6 +12,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/survey"
 	"tickfeed/feed"
 	"tickfeed/feed/nouns"
 	"tickfeed/publisher/journal"
@@ -47,9 +48,9 @@ func (p *program) showVerified(ctx context.Context, o *inspectOptions, f *openRe
 				at += int64(len(raw))
 			}
 		case item.Kind == recording.KindSnapshot && !item.Whole:
-			v.damage(recording.Damage{Offset: item.Offset, Size: item.Size})
+			v.damage(survey.Damage{Offset: item.Offset, Size: item.Size})
 		case item.Kind == recording.KindDamage, item.Kind == recording.KindTorn:
-			v.damage(recording.Damage{Offset: item.Offset, Size: item.Size, Missing: item.Range, Torn: item.Kind == recording.KindTorn})
+			v.damage(survey.Damage{Offset: item.Offset, Size: item.Size, Missing: item.Range, Torn: item.Kind == recording.KindTorn})
 		}
 	}
 	v.Seconds = time.Since(started).Seconds()
@@ -86,7 +87,7 @@ func verifyJournals(ctx context.Context, paths []string, o *inspectOptions, out 
 		}
 		v := verifiedJournal{Journal: path, Sound: len(missing) == 0, Files: len(names), Damages: []journalDamage{}}
 		for _, d := range missing {
-			v.Damages = append(v.Damages, journalDamage{d.File, d.Problem, damageOf(recording.Damage{Missing: d.Range}).Missing})
+			v.Damages = append(v.Damages, journalDamage{d.File, d.Problem, damageOf(survey.Damage{Missing: d.Range}).Missing})
 		}
 		if !v.Sound {
 			bad++
@@ -166,7 +167,7 @@ func (v *verified) packet(at int64, h *codec.Packet, raw []byte, batch []feed.Ti
 	v.NotAsked += l.NotAsked
 	v.Withheld += l.Withheld
 	if l.Malformed != "" {
-		d := recording.Damage{Offset: at, Size: int64(len(raw)), Missing: feed.Range{From: l.malformed, To: h.First + h.Count}}
+		d := survey.Damage{Offset: at, Size: int64(len(raw)), Missing: feed.Range{From: l.malformed, To: h.First + h.Count}}
 		v.damage(d)
 		v.Numbers -= d.Missing.Len()
 		return
@@ -179,16 +180,16 @@ func (v *verified) packet(at int64, h *codec.Packet, raw []byte, batch []feed.Ti
 		v.Gone[k-1].To = h.First + h.Count
 		return
 	}
-	if len(v.Gone) == recording.MaxDamages {
+	if len(v.Gone) == survey.MaxDamages {
 		v.MoreGone++
 		return
 	}
 	v.Gone = append(v.Gone, goneRange{h.Range(), l.Reason})
 }
 
-func (v *verified) damage(d recording.Damage) {
+func (v *verified) damage(d survey.Damage) {
 	v.Missing += d.Missing.Len()
-	if len(v.Damages) == recording.MaxDamages {
+	if len(v.Damages) == survey.MaxDamages {
 		v.More++
 		return
 	}
@@ -262,7 +263,7 @@ type jsonDamage struct {
 	Torn    bool        `json:"torn,omitempty"`
 }
 
-func damageOf(d recording.Damage) jsonDamage {
+func damageOf(d survey.Damage) jsonDamage {
 	out := jsonDamage{Offset: d.Offset, Bytes: d.Size, Torn: d.Torn}
 	if !d.Missing.Empty() {
 		out.Missing = &d.Missing

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/place"
 	"tickfeed/feed/files/textfile"
 )
 
@@ -21,12 +21,12 @@ time so far. With --clock publish, times are publish times.`
 
 // clockFlag adds --clock to f, which selects the clock of times in a recording.
 func clockFlag(f *pflag.FlagSet, clock *string) {
-	f.StringVar(clock, "clock", recording.MarketClock.String(), "`CLOCK` of times: market (the event times) or publish (when the packets were published)")
+	f.StringVar(clock, "clock", place.MarketClock.String(), "`CLOCK` of times: market (the event times) or publish (when the packets were published)")
 }
 
 // parseClock reads --clock.
-func parseClock(text string) (recording.Clock, error) {
-	clock, err := recording.ParseClock(text)
+func parseClock(text string) (place.Clock, error) {
+	clock, err := place.ParseClock(text)
 	if err != nil {
 		return 0, usage("--clock: %w", err)
 	}
@@ -48,11 +48,11 @@ func (o *importOptions) location() (*time.Location, error) {
 // A placeFlag is a flag that names a place in a recording, empty if it was not given.
 type placeFlag struct {
 	name, text string
-	place      *recording.Place
+	place      *place.Place
 }
 
 // parsePlaces reads the flags that name places, and --clock and --zone, which say what they mean.
-func (o *importOptions) parsePlaces(clock string, flags ...placeFlag) (recording.Clock, error) {
+func (o *importOptions) parsePlaces(clock string, flags ...placeFlag) (place.Clock, error) {
 	zone, err := o.location()
 	if err != nil {
 		return 0, err
@@ -61,7 +61,7 @@ func (o *importOptions) parsePlaces(clock string, flags ...placeFlag) (recording
 		if f.text == "" {
 			continue
 		}
-		if *f.place, err = recording.ParsePlace(f.text, zone); err != nil {
+		if *f.place, err = place.Parse(f.text, zone); err != nil {
 			return 0, usage("%s: %w", f.name, err)
 		}
 	}
@@ -80,8 +80,8 @@ func checkPart(flags ...placeFlag) error {
 }
 
 // spanOf returns the times of a recording for a message about a part that has nothing, if one of its bounds was given.
-func spanOf(r *openRecording, clock recording.Clock, bounds ...recording.Place) string {
-	if !slices.ContainsFunc(bounds, func(p recording.Place) bool { return !p.IsZero() }) {
+func spanOf(r *openRecording, clock place.Clock, bounds ...place.Place) string {
+	if !slices.ContainsFunc(bounds, func(p place.Place) bool { return !p.IsZero() }) {
 		return ""
 	}
 	reader, err := r.Reader()
@@ -89,7 +89,7 @@ func spanOf(r *openRecording, clock recording.Clock, bounds ...recording.Place) 
 		return ""
 	}
 	first, last, err := reader.Span(clock)
-	if err != nil || first == recording.NoTime {
+	if err != nil || first == place.NoTime {
 		return ""
 	}
 	return fmt.Sprintf("; its %s times are %s to %s", clock, eventTime(first), eventTime(last))
@@ -99,7 +99,7 @@ func spanOf(r *openRecording, clock recording.Clock, bounds ...recording.Place) 
 // time, RFC 3339 or in zone, or a date, which means its midnight. A time of day is on the day of now; daily reports whether it
 // is one.
 func parseMoment(s string, zone *time.Location, now time.Time) (at time.Time, daily, ok bool) {
-	p, err := recording.ParsePlace(s, zone)
+	p, err := place.Parse(s, zone)
 	if err != nil {
 		return time.Time{}, false, false
 	}

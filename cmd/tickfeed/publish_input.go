@@ -11,6 +11,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/edit"
 	"tickfeed/feed"
 	"tickfeed/feed/files"
 	"tickfeed/feed/files/rawfile"
@@ -28,9 +29,9 @@ type input struct {
 	director *director
 	happens  func(sim.Event)
 
-	source     feed.Source       // nil for the simulated market
-	files      *files.Source     // source, if paths are not recordings
-	recorded   *recording.Source // source, if paths are recordings
+	source     feed.Source   // nil for the simulated market
+	files      *files.Source // source, if paths are not recordings
+	recorded   *edit.Source  // source, if paths are recordings
 	recordings []*openRecording
 }
 
@@ -143,7 +144,7 @@ func (in *input) openRecordings(ctx context.Context) error {
 		}
 		readers = append(readers, reader)
 	}
-	in.recorded = recording.NewSource(readers...)
+	in.recorded = edit.NewSource(readers...)
 	in.source = in.recorded
 	return nil
 }

@@ -276,7 +276,7 @@ func (s *service) inputStats() []any {
 		return fields
 	case s.input.recorded != nil:
 		st := s.input.recorded.Stats()
-		return []any{"damages", st.Damages, "lost", st.Lost, "left_out", st.Untold, "dropped", st.Dropped}
+		return []any{"damages", st.Damages, "lost", st.Lost, "left_out", st.LeftOut, "dropped", st.Dropped}
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/edit"
 	"tickfeed/feed"
 )
 
@@ -30,7 +30,7 @@ func opener(t *testing.T, stdin string, args ...string) (*program, *importOption
 	return &program{stdin: strings.NewReader(stdin), stdout: io.Discard, stderr: io.Discard}, &o, dir
 }
 
-func place(t *testing.T, name, content string) string {
+func writeFile(t *testing.T, name, content string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
 	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
@@ -50,7 +50,7 @@ const (
 func TestOpenRecordings(t *testing.T) {
 	p, o, tmp := opener(t, quotesCSV)
 	out := filepath.Join(t.TempDir(), "a.tick.zst")
-	require.Equal(t, exitDone, run([]string{"import", place(t, "q", quotesCSV), "-o", out}, strings.NewReader(""), io.Discard, io.Discard))
+	require.Equal(t, exitDone, run([]string{"import", writeFile(t, "q", quotesCSV), "-o", out}, strings.NewReader(""), io.Discard, io.Discard))
 	dir := t.TempDir()
 	pair := func(symbol string) (string, string) {
 		message := filepath.Join(dir, symbol+"_2012-06-21_34200000_57600000_message_1.csv")
@@ -62,7 +62,7 @@ func TestOpenRecordings(t *testing.T) {
 	message, book := pair("X")
 	other, _ := pair("Y")
 	all, err := p.openRecordings(t.Context(), []string{
-		out, message, place(t, "t.csv", tradesCSV), book, other, place(t, "s", sessionTxt), "-",
+		out, message, writeFile(t, "t.csv", tradesCSV), book, other, writeFile(t, "s", sessionTxt), "-",
 	}, o)
 	require.NoError(t, err)
 	defer closeAll(all)
@@ -70,7 +70,7 @@ func TestOpenRecordings(t *testing.T) {
 	for _, r := range all {
 		reader, err := r.Reader()
 		require.NoError(t, err)
-		src := recording.NewSource(reader)
+		src := edit.NewSource(reader)
 		drain(t, src)
 		told = append(told, src.Stats().Ticks)
 	}
@@ -109,7 +109,7 @@ func TestOpenRecordingsRefuses(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p, o, tmp := opener(t, "", c.args...)
-			all, err := p.openRecordings(t.Context(), []string{place(t, "good.csv", quotesCSV), place(t, c.file, c.content)}[1:], o)
+			all, err := p.openRecordings(t.Context(), []string{writeFile(t, "good.csv", quotesCSV), writeFile(t, c.file, c.content)}[1:], o)
 			require.Empty(t, all)
 			var coded *exitError
 			require.ErrorAs(t, err, &coded)
@@ -130,7 +130,7 @@ func TestOpenRecordingsRefuses(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, content := range []string{quotesCSV, sessionTxt} {
-		_, err := p.openRecordings(ctx, []string{place(t, "x", content)}, o)
+		_, err := p.openRecordings(ctx, []string{writeFile(t, "x", content)}, o)
 		assert.ErrorIs(t, err, errInterrupted)
 	}
 	left, err := os.ReadDir(tmp)

@@ -16,7 +16,7 @@ import (
 
 	"tickfeed/cmd/ops"
 	"tickfeed/codec/certs"
-	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/place"
 	"tickfeed/feed"
 	"tickfeed/feed/nouns"
 	"tickfeed/publisher"
@@ -127,7 +127,7 @@ func (o *replayOptions) config(now time.Time) (cfg replay.Config, zone *time.Loc
 	if zone, err = o.location(); err != nil {
 		return cfg, nil, err
 	}
-	var from, to recording.Place
+	var from, to place.Place
 	if cfg.Clock, err = o.parsePlaces(o.clock, placeFlag{"--from", o.from, &from}, placeFlag{"--to", o.to, &to}); err != nil {
 		return cfg, nil, err
 	}
@@ -209,7 +209,7 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 	if err != nil {
 		return err
 	}
-	s := replaying{p: p, o: o, zone: zone, exposed: exposed(o.secrets()...), startAt: cfg.StartAt, byPublish: cfg.Clock == recording.PublishClock}
+	s := replaying{p: p, o: o, zone: zone, exposed: exposed(o.secrets()...), startAt: cfg.StartAt, byPublish: cfg.Clock == place.PublishClock}
 	for _, r := range recordings {
 		s.names = append(s.names, r.name)
 	}

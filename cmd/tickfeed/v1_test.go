@@ -18,6 +18,9 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/edit"
+	"tickfeed/codec/recording/place"
+	"tickfeed/codec/recording/survey"
 	"tickfeed/codec/recording/text"
 	"tickfeed/feed"
 	"tickfeed/publisher"
@@ -151,15 +154,15 @@ func v1Recording(t *testing.T, path string) {
 	assert.Equal(t, feed.Lineage{{ID: 0x1a, First: 1}, {ID: 0x2b, First: v1Second}}, r.Header().Lineage)
 	assert.EqualValues(t, v1Numbers+1, r.NextSeq())
 
-	survey, err := recording.TakeSurvey(t.Context(), reader(), recording.PublishClock, nil)
+	got, err := survey.Take(t.Context(), reader(), place.PublishClock, nil)
 	require.NoError(t, err)
-	assert.True(t, survey.Sound())
-	assert.Equal(t, 4, survey.Snapshots)
-	assert.EqualValues(t, []uint64{8, 7, 5, 6}, []uint64{survey.NotAsked, survey.Withheld, survey.Expired, survey.Damaged})
-	stateAt := func(place string) *feed.State {
-		at, err := recording.ParsePlace(place, nil)
+	assert.True(t, got.Sound())
+	assert.Equal(t, 4, got.Snapshots)
+	assert.EqualValues(t, []uint64{8, 7, 5, 6}, []uint64{got.NotAsked, got.Withheld, got.Expired, got.Damaged})
+	stateAt := func(text string) *feed.State {
+		at, err := place.Parse(text, nil)
 		require.NoError(t, err)
-		moment, err := recording.StateAt(t.Context(), reader(), at, recording.MarketClock, nil)
+		moment, err := edit.StateAt(t.Context(), reader(), at, place.MarketClock, nil)
 		require.NoError(t, err)
 		return moment.State
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"tickfeed/codec"
+	"tickfeed/codec/recording/place"
 	"tickfeed/feed"
 )
 
@@ -28,7 +29,7 @@ type Builder struct {
 	ticks   int    // in the current packet
 	skipped uint64 // numbers not asked for, whose entry is not written yet
 	base    int64  // base event time of the current packet; meaningless before its first tick
-	time    int64  // publish time of the current packet, or of the last one; minTime at first
+	time    int64  // publish time of the current packet, or of the last one; place.NoTime at first
 	stated  bool   // time was given by AppendAt
 	err     error  // once set, Builder methods return it
 
@@ -71,7 +72,7 @@ func NewBuilder(f File, h codec.FileHeader, state *feed.State) (*Builder, error)
 		return nil, err
 	}
 	return &Builder{
-		w: w, seed: h.Seed, open: -1, next: h.Next, time: minTime,
+		w: w, seed: h.Seed, open: -1, next: h.Next, time: place.NoTime,
 		buf: make([]byte, 0, builderBuffer+codec.PacketHeader+PacketBytes+2*codec.MaxEntry),
 	}, nil
 }
@@ -273,6 +274,9 @@ func (b *Builder) Close() error {
 
 var errBuilt = fmt.Errorf("recording: the recording is closed")
 
+// EndPacket makes the next tick begin a packet, as if the current one were full.
+func (b *Builder) EndPacket() { b.seal() }
+
 // begin ends the current packet and begins another.
 func (b *Builder) begin() {
 	b.seal()
@@ -297,7 +301,7 @@ func (b *Builder) seal() {
 	if b.skipped > 0 {
 		b.writeSkip()
 	}
-	if b.time == minTime {
+	if b.time == place.NoTime {
 		b.time = 0
 	}
 	h := codec.Packet{First: b.first, Count: b.next - b.first, PublishTime: b.time}

@@ -18,11 +18,8 @@
 //		}
 //	}
 //
-// [Cut], [Join] and [Merge] make recordings of recordings, a [Builder] makes one of ticks, and a [Recorder] writes what a
-// subscriber receives. A [Writer] only appends. A [Reader] reads any bytes: it verifies every checksum, reports missing or damaged
-// parts with their ranges of sequence numbers, and continues after them. The index only makes seeking faster.
-//
-// The last element of headers and index messages is a checksum: a uint32 in its five-byte form, the CRC-32C of
-// all bytes of the message before those five. Snapshot begin and end have no checksum: all of their contents
-// follow from the messages around them, and are checked.
+// A [Builder] makes a recording of ticks, and a [Recorder] writes what a subscriber receives. A [Writer] only appends. A [Reader]
+// reads any bytes: it verifies every checksum, reports missing or damaged parts with their ranges of sequence numbers, and continues
+// after them. The index only makes seeking faster. Package edit cuts and combines recordings, package survey reports what is in one,
+// and package place names a place in one. Package text is the form of a recording that people read and edit.
 package recording

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"tickfeed/codec"
+	"tickfeed/codec/recording/place"
 	"tickfeed/feed"
 )
 
@@ -79,7 +80,7 @@ func (r *Reader) Again(size int64) *Reader {
 
 // rewind goes to the beginning.
 func (r *Reader) rewind() error {
-	r.pos, r.last, r.lost, r.orphan, r.closed = 0, minTime, false, false, false
+	r.pos, r.last, r.lost, r.orphan, r.closed = 0, place.NoTime, false, false, false
 	r.passed, r.marked, r.whole = nil, false, r.marks == nil
 	h, raw, err := r.headerAt(0)
 	if err != nil {
@@ -131,6 +132,9 @@ func (r *Reader) Offset() int64 { return r.pos }
 
 // Closed reports whether the recording was read to its end and closed in order.
 func (r *Reader) Closed() bool { return r.closed }
+
+// Size returns the size of the file in bytes.
+func (r *Reader) Size() int64 { return r.size }
 
 // Grow sets the size of the file to size bytes, which must not be less than before.
 func (r *Reader) Grow(size int64) { r.size = size }
@@ -426,7 +430,7 @@ func (r *Reader) damage() (Item, error) {
 // finish reads the index at pos, which ends with trailer t. A bad index is only reported.
 func (r *Reader) finish(t *codec.Trailer) (Item, error) {
 	item := Item{Kind: KindDamage, Offset: r.pos, Size: r.size - r.pos, Range: feed.Range{From: r.next, To: r.next}}
-	sound := t.Next == r.next && (r.last == minTime || t.LastTime == r.last)
+	sound := t.Next == r.next && (r.last == place.NoTime || t.LastTime == r.last)
 	end := r.size - codec.TrailerSize
 	for r.pos < end {
 		p, err := r.window(r.pos, codec.MaxMessage)
@@ -448,20 +452,20 @@ func (r *Reader) finish(t *codec.Trailer) (Item, error) {
 	return Item{}, r.end()
 }
 
-// A place is a point where reading can continue.
-type place struct {
+// A restart is a point where reading can continue.
+type restart struct {
 	at     int64
 	next   uint64            // every earlier number of the session is skipped
-	header *codec.FileHeader // the header at the place, if it is one
+	header *codec.FileHeader // the header there, if it is one
 }
 
 // search looks from pos for a valid message that joins or follows. If in is nil, there is no session yet and
 // only a header qualifies. If there is no such message, search returns the end of the file.
-func (r *Reader) search(pos int64, in *codec.FileHeader) (place, error) {
+func (r *Reader) search(pos int64, in *codec.FileHeader) (restart, error) {
 	for pos = r.skipHole(pos); pos < r.size; pos = r.skipHole(pos) {
 		p, err := r.window(pos, codec.MaxMessage)
 		if err != nil {
-			return place{}, err
+			return restart{}, err
 		}
 		atEnd := pos+int64(len(p)) == r.size
 		for i := range p {
@@ -478,17 +482,17 @@ func (r *Reader) search(pos int64, in *codec.FileHeader) (place, error) {
 		}
 		pos += int64(len(p))
 	}
-	return place{at: r.size}, nil
+	return restart{at: r.size}, nil
 }
 
 // candidate reports whether reading can continue at p, which is at pos.
-func (r *Reader) candidate(p []byte, pos int64, in *codec.FileHeader) (place, bool) {
-	found := place{at: pos}
+func (r *Reader) candidate(p []byte, pos int64, in *codec.FileHeader) (restart, bool) {
+	found := restart{at: pos}
 	switch codec.Type(p[1]) {
 	case codec.TypePacket:
 		n := codec.PacketSize(p)
 		if in == nil || n == 0 || n > len(p) {
-			return place{}, false
+			return restart{}, false
 		}
 		h, _, err := codec.ParsePacket(p[:n])
 		found.next = h.First
@@ -506,7 +510,7 @@ func (r *Reader) candidate(p []byte, pos int64, in *codec.FileHeader) (place, bo
 			return found, found.header != nil
 		}
 		if checkVersion(found.header) != nil {
-			return place{}, false
+			return restart{}, false
 		}
 		if r.continuedBy(found.header) {
 			found.next = found.header.Next
@@ -514,16 +518,16 @@ func (r *Reader) candidate(p []byte, pos int64, in *codec.FileHeader) (place, bo
 		return found, !r.sameLine(found.header) || found.next >= r.next
 	case codec.TypeIndex:
 		if in == nil || sealedSize(p, codec.TypeIndex) == 0 {
-			return place{}, false
+			return restart{}, false
 		}
 		t := r.trailerOf(pos)
 		if t == nil || t.Next < r.next {
-			return place{}, false
+			return restart{}, false
 		}
 		found.next = t.Next
 		return found, true
 	}
-	return place{}, false
+	return restart{}, false
 }
 
 // headerOf returns the file header at the beginning of p, and its size, or nil if there is none with a valid

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"tickfeed/codec"
+	"tickfeed/codec/recording/place"
 )
 
 // Marks returns the index of the recording: the one at the end of the file, or, if there is none or it does not
@@ -134,7 +135,7 @@ func (r *Reader) leap(seq uint64, a, b codec.Mark) (found bool, err error) {
 			return false, nil
 		}
 		if h.First <= seq {
-			r.pos, r.next, r.last, r.begun, r.ahead = at+int64(i), h.First, minTime, true, 0
+			r.pos, r.next, r.last, r.begun, r.ahead = at+int64(i), h.First, place.NoTime, true, 0
 			r.whole, r.marked, r.orphan, r.lost, r.closed = false, false, false, false, false
 			return true, nil
 		}
@@ -158,7 +159,7 @@ func (r *Reader) enterMark(m codec.Mark) (bool, error) {
 	r.enter(h, raw)
 	r.whole, r.marked = false, false
 	r.pos, r.begun, r.closed, r.lost, r.orphan = int64(m.Offset), true, false, false, false
-	r.last = minTime
+	r.last = place.NoTime
 	return true, nil
 }
 

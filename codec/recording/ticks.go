@@ -6,6 +6,7 @@ import (
 	"iter"
 
 	"tickfeed/codec"
+	"tickfeed/codec/recording/place"
 	"tickfeed/feed"
 )
 
@@ -20,7 +21,7 @@ type Ticks struct {
 	end   uint64
 	batch []feed.Tick
 	held  []feed.Tick // the rest of batch, not returned yet
-	line  Timeline
+	line  place.Timeline
 	timed bool
 
 	known feed.Table[known]
@@ -122,7 +123,7 @@ func NewTicks(r *Reader, want func(*feed.Definition) bool) *Ticks {
 }
 
 // SetTimeline makes Next return the times of ticks on line, which must be at the place of the Reader.
-func (t *Ticks) SetTimeline(line Timeline) { t.line, t.timed = line, true }
+func (t *Ticks) SetTimeline(line place.Timeline) { t.line, t.timed = line, true }
 
 // Stats returns the counts so far.
 func (t *Ticks) Stats() TicksStats { return t.stats }

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -129,69 +128,6 @@ func TestTicksHaveTheirDefinitions(t *testing.T) {
 	ts = NewTicks(open(t, f.Bytes()[:f.Len()-5]), nil)
 	assert.Len(t, allParts(t, ts), 1)
 	assert.NotZero(t, ts.Stats().Torn)
-}
-
-// A place is parsed as written, and ResolvePlaces gives a time of day its date.
-func TestPlaceIsParsedAndResolved(t *testing.T) {
-	day := func(s string) int64 {
-		at, err := time.Parse(time.RFC3339Nano, s)
-		require.NoError(t, err)
-		return at.UnixNano()
-	}
-	for text, want := range map[string]string{
-		"seq:17": "seq:17", "09:45": "09:45:00", "14:30:00.250": "14:30:00.25", "2026-01-05": "2026-01-05T00:00:00Z",
-		"2026-01-05T09:45": "2026-01-05T09:45:00Z", "2026-01-05 09:45:01.5": "2026-01-05T09:45:01.5Z",
-		"2026-01-05T09:45:00-05:00": "2026-01-05T14:45:00Z",
-	} {
-		p, err := ParsePlace(text, nil)
-		require.NoError(t, err, text)
-		assert.Equal(t, want, p.String(), text)
-		assert.False(t, p.IsZero())
-	}
-	for _, text := range []string{"", "seq:", "seq:0", "seq:-1", "25:00", "noon", "9223372036854775807", "+", "+1", "1h"} {
-		_, err := ParsePlace(text, nil)
-		require.ErrorContains(t, err, "a time of day such as 09:45", text)
-	}
-	for _, text := range []string{"1600-01-01", "2262-06-01"} {
-		_, err := ParsePlace(text, nil)
-		require.ErrorContains(t, err, "the years 1678 to 2261", text)
-	}
-	resolved := func(from, to, start string, end ...string) [2]string {
-		f, err := ParsePlace(from, nil)
-		require.NoError(t, err)
-		o, err := ParsePlace(to, nil)
-		require.NoError(t, err)
-		last := day(start)
-		if len(end) > 0 {
-			last = day(end[0])
-		}
-		f, o = ResolvePlaces(f, o, day(start), last)
-		return [2]string{f.String(), o.String()}
-	}
-	assert.Equal(t, [2]string{"2026-01-05T09:45:00Z", "2026-01-05T16:00:00Z"}, resolved("09:45", "16:00", "2026-01-05T09:30:00Z"))
-	assert.Equal(t, [2]string{"2026-01-05T09:45:00Z", "2026-01-06T09:00:00Z"}, resolved("09:45", "09:00", "2026-01-05T18:00:00Z", "2026-01-06T02:00:00Z"))
-	assert.Equal(t, [2]string{"seq:5", "2026-01-06T09:00:00Z"}, resolved("seq:5", "09:00", "2026-01-05T18:00:00Z", "2026-01-06T00:00:00Z"))
-	assert.Equal(t, [2]string{"2026-01-05T15:00:00Z", "2026-01-05T14:00:00Z"}, resolved("15:00", "14:00", "2026-01-05T14:30:00Z", "2026-01-05T21:00:00Z"),
-		"the recording does not reach the next day: nothing, not the rest")
-	assert.Equal(t, [2]string{"start", "2026-01-05T14:00:00Z"}, resolved("start", "14:00", "2026-01-05T14:30:00Z", "2026-01-05T21:00:00Z"))
-	assert.Equal(t, [2]string{"2026-01-07T00:00:00Z", "2026-01-07T00:01:00Z"}, resolved("2026-01-07", "00:01", "2026-01-05T18:00:00Z"))
-	assert.Equal(t, [2]string{"2026-01-05T09:00:00Z", "2026-01-05T10:00:00Z"}, resolved("09:00", "10:00", "2026-01-05T09:30:00Z", "2026-01-05T16:00:00Z"),
-		"a day that begins after 09:00")
-	assert.Equal(t, [2]string{"2026-01-06T02:00:00Z", "2026-01-06T03:00:00Z"}, resolved("02:00", "03:00", "2026-01-05T20:00:00Z", "2026-01-06T08:00:00Z"),
-		"a night")
-	assert.Equal(t, [2]string{"2026-01-05T09:31:00Z", "2026-01-05T09:31:10Z"}, resolved("+1m", "+10s", "2026-01-05T09:30:00Z", "2026-01-05T16:00:00Z"))
-	assert.Equal(t, [2]string{"2026-01-05T15:00:00Z", "2026-01-05T15:59:00Z"}, resolved("-1h", "-1m", "2026-01-05T09:30:00Z", "2026-01-05T16:00:00Z"))
-	assert.Equal(t, [2]string{"1969-12-31T09:00:00Z", "1969-12-31T23:00:00Z"}, resolved("09:00", "23:00", "1969-12-31T22:00:00Z"))
-
-	p, err := ParsePlace("seq:5", nil)
-	require.NoError(t, err)
-	assert.False(t, p.Reached(4, noon))
-	assert.True(t, p.Reached(5, 0))
-	p, err = ParsePlace("2023-11-14T22:13:20Z", nil)
-	require.NoError(t, err)
-	assert.False(t, p.Reached(9, noon-1))
-	assert.True(t, p.Reached(1, noon))
-	assert.False(t, Place{}.Reached(1, noon))
 }
 
 // Parts gives the ticks of a file with their definitions, and ends with what the recording lacks.

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"tickfeed/codec"
+	"tickfeed/codec/recording/place"
 	"tickfeed/feed"
 )
 
@@ -44,7 +45,7 @@ const MarkInterval = 256 << 10
 // and, if h.Next exceeds 1, a snapshot of state, the state as of h.Next. If NewWriter returns an error, f
 // contains no recording; it is not closed.
 func NewWriter(f File, h codec.FileHeader, state *feed.State) (*Writer, error) {
-	w := &Writer{f: f, last: minTime}
+	w := &Writer{f: f, last: place.NoTime}
 	if err := w.prepare(h, state); err != nil {
 		return nil, err
 	}
@@ -239,7 +240,7 @@ func AppendHeader(dst []byte, h *codec.FileHeader) ([]byte, error) {
 }
 
 // AppendEnd appends the end of a recording that is closed in order, at byte at: an index of marks, and the
-// trailer. next is the number after the last packet and last the packet's publish time, or NoTime.
+// trailer. next is the number after the last packet and last the packet's publish time, or place.NoTime.
 func AppendEnd(dst []byte, marks []codec.Mark, at int64, next uint64, last int64) (out []byte, err error) {
 	out = dst
 	for marks := range slices.Chunk(marks, codec.MaxMarks) {
@@ -254,11 +255,6 @@ func AppendEnd(dst []byte, marks []codec.Mark, at int64, next uint64, last int64
 	}
 	return codec.Append(out, &codec.Trailer{IndexOffset: uint64(at), Next: next, LastTime: last})
 }
-
-// NoTime is the publish time if there is no packet.
-const NoTime = minTime
-
-const minTime = -1 << 63
 
 // sealSize is the size of the checksum element.
 const sealSize = 5

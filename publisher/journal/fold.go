@@ -347,7 +347,7 @@ func (j *Journal) measure(s *segment) error {
 	})
 }
 
-// lastTime returns the publish time of the last packet of segment s, recording.NoTime if it has none, or the greatest time if
+// lastTime returns the publish time of the last packet of segment s, place.NoTime if it has none, or the greatest time if
 // s cannot be read.
 func (j *Journal) lastTime(s *segment) int64 {
 	j.mu.Lock()

@@ -13,6 +13,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/place"
 	"tickfeed/feed"
 )
 
@@ -385,7 +386,7 @@ func (j *Journal) recoverLast(all []*segment) (again bool, err error) {
 // newestTime returns the publish time of the last packet of segments, 0 if they have none that can be read.
 func (j *Journal) newestTime(segments []*segment) int64 {
 	for _, s := range slices.Backward(segments) {
-		if t := j.lastTime(s); t != recording.NoTime && t != math.MaxInt64 {
+		if t := j.lastTime(s); t != place.NoTime && t != math.MaxInt64 {
 			return t
 		}
 	}

@@ -42,7 +42,7 @@ func (t tapeReel) place() any {
 }
 
 func (t tapeReel) goTo(p any, state *feed.State) error {
-	return t.tape.goTo(p.(place), definitionsOf(state))
+	return t.tape.goTo(p.(tapePlace), definitionsOf(state))
 }
 
 // read fills u with the rest of its packets, decoded, or else with the next unit.

@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/place"
 )
 
 // An extent is where a replay may seek to: recorded times in [from, to], and numbers in [first, next). The numbers
@@ -61,7 +62,7 @@ func (p *Player) held() (extent, error) {
 
 // end returns when the last tick of a recording is due on clock, and the range of its numbers, [0, 0) if it has
 // several numberings.
-func end(rec Recording, clock recording.Clock) (to int64, first, next uint64, err error) {
+func end(rec Recording, clock place.Clock) (to int64, first, next uint64, err error) {
 	t, err := openTape(rec, nil, clock, &tally{}, zerolog.Nop())
 	if err != nil {
 		return 0, 0, 0, err
@@ -76,7 +77,7 @@ func end(rec Recording, clock recording.Clock) (to int64, first, next uint64, er
 	}
 	t.marks = marks
 	if err = t.rewind(); err == nil && len(marks) > 0 {
-		err = t.goTo(place{next: marks[len(marks)-1].Seq, due: math.MinInt64}, nil)
+		err = t.goTo(tapePlace{next: marks[len(marks)-1].Seq, due: math.MinInt64}, nil)
 	}
 	lines := 0
 	for err == nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tickfeed/codec"
-	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/place"
 	"tickfeed/feed"
 )
 
@@ -20,7 +20,7 @@ import (
 // merge.
 //
 // The merge begins with the state of the recordings that begin first. A later state, where another recording begins
-// or after numbers that a recording lacks, is turned into ticks at its own time, as [recording.Source] does, so that
+// or after numbers that a recording lacks, is turned into ticks at its own time, as [edit.Source] does, so that
 // nothing is known before it happened.
 type merge struct {
 	tapes []*mergeTape
@@ -55,7 +55,7 @@ type mergePlace struct {
 }
 
 type mergeTapePlace struct {
-	place
+	tapePlace
 	over bool
 	ids  []feed.InstrumentID
 	defs []*feed.Definition // definitions of ids
@@ -67,7 +67,7 @@ type mergeInstrument struct {
 	here uint32           // 1 + the merged id; 0 if none was assigned yet
 }
 
-func openMerge(recordings []Recording, filter codec.Filter, clock recording.Clock, tl *tally, log zerolog.Logger) (*merge, error) {
+func openMerge(recordings []Recording, filter codec.Filter, clock place.Clock, tl *tally, log zerolog.Logger) (*merge, error) {
 	m := &merge{}
 	for _, r := range recordings {
 		t, err := openTape(r, filter, clock, tl, log)
@@ -339,7 +339,7 @@ func (m *merge) place() any {
 		if !ok {
 			return nil
 		}
-		x := mergeTapePlace{place: here, over: t.over, ids: slices.Clone(t.ids)}
+		x := mergeTapePlace{tapePlace: here, over: t.over, ids: slices.Clone(t.ids)}
 		for _, d := range t.definitions() {
 			x.defs = append(x.defs, d)
 		}
@@ -376,7 +376,7 @@ func (m *merge) goTo(at any, state *feed.State) error {
 		for i, id := range x.ids {
 			t.define(id, x.defs[i])
 		}
-		if err := t.tape.goTo(x.place, t.definitions()); err != nil {
+		if err := t.tape.goTo(x.tapePlace, t.definitions()); err != nil {
 			return err
 		}
 	}

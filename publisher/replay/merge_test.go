@@ -14,6 +14,8 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/edit"
+	"tickfeed/codec/recording/place"
 	"tickfeed/feed"
 )
 
@@ -110,12 +112,12 @@ func TestMergeTellsAStateAtItsTime(t *testing.T) {
 		require.NoError(t, err)
 		readers = append(readers, x)
 	}
-	_, err := recording.Merge(t.Context(), f, codec.FileHeader{Lineage: feed.Lineage{{ID: 0xd, First: 1}}, Next: 1}, readers, recording.PublishClock, nil)
+	_, err := edit.Merge(t.Context(), f, codec.FileHeader{Lineage: feed.Lineage{{ID: 0xd, First: 1}}, Next: 1}, readers, place.PublishClock, nil)
 	require.NoError(t, err)
 	merged := Recording{Name: "merged.tick", R: bytes.NewReader(f.Bytes()), Size: int64(f.Len())}
 	synctest.Test(t, func(t *testing.T) {
 		story := func(rs ...Recording) (told []string, whole scoreSession) {
-			_, s := play(t, Config{Recordings: rs, GapLimit: time.Minute, Clock: recording.PublishClock})
+			_, s := play(t, Config{Recordings: rs, GapLimit: time.Minute, Clock: place.PublishClock})
 			<-s.ended
 			x := s.played()
 			state := x.begun.Clone()
@@ -187,7 +189,7 @@ func TestMergeIsWhatAReplayPlays(t *testing.T) {
 		since(t, 0xe, "E", open+20*second, 4, 30),
 		since(t, 0x8, "G", open+15*second, 4, 0), // a state, and nothing after it
 	}
-	for _, clock := range []recording.Clock{recording.MarketClock, recording.PublishClock} {
+	for _, clock := range []place.Clock{place.MarketClock, place.PublishClock} {
 		f := &tapeFile{}
 		var readers []*recording.Reader
 		for _, r := range recordings {
@@ -195,7 +197,7 @@ func TestMergeIsWhatAReplayPlays(t *testing.T) {
 			require.NoError(t, err)
 			readers = append(readers, x)
 		}
-		_, err := recording.Merge(t.Context(), f, codec.FileHeader{Lineage: feed.Lineage{{ID: 0xf, First: 1}}, Next: 1}, readers, clock, nil)
+		_, err := edit.Merge(t.Context(), f, codec.FileHeader{Lineage: feed.Lineage{{ID: 0xf, First: 1}}, Next: 1}, readers, clock, nil)
 		require.NoError(t, err)
 		merged := Recording{Name: "merged.tick", R: bytes.NewReader(f.Bytes()), Size: int64(f.Len())}
 		synctest.Test(t, func(t *testing.T) {

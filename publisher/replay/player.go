@@ -14,6 +14,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/place"
 	"tickfeed/feed"
 	"tickfeed/publisher"
 	"tickfeed/publisher/journal"
@@ -38,17 +39,17 @@ type Output interface {
 
 // A Config says what to play, and how. The zero value of each field selects its default.
 type Config struct {
-	Recordings []Recording     // at least one; several are merged by time
-	Filter     codec.Filter    // instruments to play; ticks of other instruments are reported as not asked for
-	Clock      recording.Clock // decides when ticks are due, and what times in From, To and seeks mean
-	From, To   Target          // plays from From up to, but not including, To; zero values for all
-	Speed      float64         // recorded seconds per second: MinSpeed to MaxSpeed, or Max; 0 for 1
-	Loop       bool            // start again at From after the end
-	Paused     bool            // start paused
-	StartAt    time.Time       // time of the start; zero to start at once
-	GapLimit   time.Duration   // longest wait in recorded time between two ticks; the rest of the gap is skipped; 0 for no limit
-	ShiftToNow bool            // move event times by a constant so that the session begins now; the delay from event to publication is kept
-	ExitAtEnd  bool            // Run returns at the end
+	Recordings []Recording   // at least one; several are merged by time
+	Filter     codec.Filter  // instruments to play; ticks of other instruments are reported as not asked for
+	Clock      place.Clock   // decides when ticks are due, and what times in From, To and seeks mean
+	From, To   Target        // plays from From up to, but not including, To; zero values for all
+	Speed      float64       // recorded seconds per second: MinSpeed to MaxSpeed, or Max; 0 for 1
+	Loop       bool          // start again at From after the end
+	Paused     bool          // start paused
+	StartAt    time.Time     // time of the start; zero to start at once
+	GapLimit   time.Duration // longest wait in recorded time between two ticks; the rest of the gap is skipped; 0 for no limit
+	ShiftToNow bool          // move event times by a constant so that the session begins now; the delay from event to publication is kept
+	ExitAtEnd  bool          // Run returns at the end
 
 	Logger zerolog.Logger // the zero Logger is silent; package logto makes one of a slog.Handler
 	// Sleep sleeps for times below two milliseconds; nil for the most precise way. A test with testing/synctest sets
@@ -132,7 +133,7 @@ type keepsake struct {
 // # Pace
 //
 // A tick is due at its market time, which is the greatest event time so far, including its own; a tick without an event
-// time does not advance it. With recording.PublishClock as Config.Clock, a tick is due when its packet was published
+// time does not advance it. With place.PublishClock as Config.Clock, a tick is due when its packet was published
 // instead. If that is the greatest event time in the packet, as in imported recordings, each tick is due at its own
 // event time. Times in Config.From, Config.To and seeks are on the same clock. The schedule is absolute: no tick is
 // early, and a late tick does not delay the next one. The schedule begins anew when the speed changes, when a pause ends,
@@ -274,7 +275,7 @@ func (p *Player) lookAhead() error {
 		}
 		last = x.to
 	}
-	from, to := recording.ResolvePlaces(p.cfg.From.place(), p.cfg.To.place(), first, last)
+	from, to := place.Resolve(p.cfg.From.place(), p.cfg.To.place(), first, last)
 	p.cfg.From, p.until = targetOf(from), targetOf(to)
 	if p.sealed() {
 		_, err := p.extent()

@@ -15,6 +15,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/place"
 	"tickfeed/feed"
 )
 
@@ -65,7 +66,7 @@ func TestPaceOfPackets(t *testing.T) {
 			require.NoError(t, b.AppendAt(open+5*second, []feed.Tick{quote(0, 4, open+2*second)}))
 		})
 		begun := time.Now()
-		_, s := play(t, Config{Recordings: []Recording{rec}, Clock: recording.PublishClock})
+		_, s := play(t, Config{Recordings: []Recording{rec}, Clock: place.PublishClock})
 		<-s.ended
 		var got []time.Duration
 		for _, n := range s.played().notes {
@@ -413,7 +414,7 @@ func TestShiftOfAnotherClock(t *testing.T) {
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		p, s := play(t, Config{Recordings: []Recording{rec}, ShiftToNow: true, Clock: recording.PublishClock})
+		p, s := play(t, Config{Recordings: []Recording{rec}, ShiftToNow: true, Clock: place.PublishClock})
 		pass(3500 * time.Millisecond)
 		require.NoError(t, p.Seek(context.Background(), ToSeq(12)))
 		pass(3500 * time.Millisecond)

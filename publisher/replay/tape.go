@@ -12,6 +12,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/place"
 	"tickfeed/feed"
 )
 
@@ -35,7 +36,7 @@ type unit struct {
 
 	// Unchanged packets, valid until the tape reads again, and the place before the first of them.
 	packets []byte
-	before  place
+	before  tapePlace
 	offset  int64 // offset of packets in the file
 
 	// Fields for an ahead.
@@ -67,8 +68,8 @@ func (u *unit) reset() {
 	u.ticks, u.dues, u.packets = u.ticks[:0], u.dues[:0], nil
 }
 
-// A place is a place at which a tape can continue.
-type place struct {
+// A tapePlace is a place at which a tape can continue.
+type tapePlace struct {
 	part int    // how many lines began before
 	next uint64 // next number of the last of these lines
 	due  int64  // recorded time of the last tick before the place
@@ -80,13 +81,13 @@ type tape struct {
 	filter codec.Filter
 	log    zerolog.Logger
 	tally  *tally
-	clock  recording.Clock
+	clock  place.Clock
 	first  int64 // first time of the recording on clock: no tick is due earlier
 
 	r      *recording.Reader // nil if the tape decodes the packets of a unit: see enter
 	marks  []codec.Mark      // the index, once it was read
 	line   *codec.FileHeader // the header in force; nil before the first
-	at     place
+	at     tapePlace
 	from   uint64   // ticks below it are left out
 	seen   int64    // damage before this offset in the file was logged
 	wanted []uint64 // bit set of instrument ids; unused without a filter
@@ -106,7 +107,7 @@ type tally struct {
 	unknown atomic.Uint64 // ticks of kinds that this version does not know
 }
 
-func openTape(rec Recording, filter codec.Filter, clock recording.Clock, tl *tally, log zerolog.Logger) (*tape, error) {
+func openTape(rec Recording, filter codec.Filter, clock place.Clock, tl *tally, log zerolog.Logger) (*tape, error) {
 	t := &tape{rec: rec, filter: filter, tally: tl, log: log}
 	if err := t.rewind(); err != nil {
 		return nil, err
@@ -127,13 +128,13 @@ func (t *tape) rewind() error {
 	}
 	r.SetMarks(t.marks)
 	t.r = r
-	t.line, t.at, t.wanted = nil, place{part: -1, due: math.MinInt64}, nil
+	t.line, t.at, t.wanted = nil, tapePlace{part: -1, due: math.MinInt64}, nil
 	t.forget()
 	return nil
 }
 
 // here returns the place at which the tape can continue. It returns false if no place describes where it is.
-func (t *tape) here() (place, bool) {
+func (t *tape) here() (tapePlace, bool) {
 	p := t.at
 	if t.hole.end != 0 {
 		p.next = t.hole.first
@@ -146,7 +147,7 @@ func (t *tape) forget() {
 }
 
 // goTo goes to p. definitions are the definitions in force there.
-func (t *tape) goTo(p place, definitions iter.Seq2[feed.InstrumentID, *feed.Definition]) error {
+func (t *tape) goTo(p tapePlace, definitions iter.Seq2[feed.InstrumentID, *feed.Definition]) error {
 	if p.part > 0 { // a number does not identify a place in the file, since each line has its own
 		if err := t.rewind(); err != nil {
 			return err
@@ -358,7 +359,7 @@ func (t *tape) whole(u *unit) bool {
 
 // after returns when packet h ends; due is when the previous packet ends.
 func (t *tape) after(due int64, h *codec.Packet, body []byte) int64 {
-	if t.clock == recording.PublishClock {
+	if t.clock == place.PublishClock {
 		return max(due, h.PublishTime)
 	}
 	if t.batch == nil {
@@ -380,7 +381,7 @@ func (t *tape) after(due int64, h *codec.Packet, body []byte) int64 {
 
 // quiet returns when packet h, which has no ticks, ends.
 func (t *tape) quiet(h *codec.Packet) int64 {
-	if t.clock == recording.PublishClock {
+	if t.clock == place.PublishClock {
 		return max(t.at.due, h.PublishTime)
 	}
 	return max(t.at.due, t.first)
@@ -452,7 +453,7 @@ func (t *tape) packet(u *unit, h *codec.Packet, body []byte) {
 		}
 		u.end = upto
 		floor, byEvent := h.PublishTime, greatest == h.PublishTime
-		if t.clock == recording.MarketClock {
+		if t.clock == place.MarketClock {
 			floor, byEvent = t.first, true
 		}
 		if all {
@@ -520,7 +521,7 @@ func (t *tape) keepAll(u *unit, from int, floor int64, byEvent bool) {
 // start returns the earliest time that a tick of the next packet is due, and whether event time 0 counts as a time,
 // which it does if packets were published at the time of their last event, as in imported recordings.
 func (t *tape) start(floor int64, byEvent bool) (due int64, known bool) {
-	if byEvent && t.clock == recording.PublishClock {
+	if byEvent && t.clock == place.PublishClock {
 		return t.at.due, true
 	}
 	return max(t.at.due, floor), false

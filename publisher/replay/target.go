@@ -4,7 +4,7 @@ import (
 	"math"
 	"time"
 
-	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/place"
 )
 
 // A Target is a place in a recording: a number, a time on the clock of the replay, a time of day, or an offset. An
@@ -13,9 +13,9 @@ import (
 type Target struct {
 	kind targetKind
 	seq  uint64
-	at   int64           // a time in ns since the Unix epoch, or an offset in ns
-	zone *time.Location  // for messages about a time
-	day  recording.Place // a time of day
+	at   int64          // a time in ns since the Unix epoch, or an offset in ns
+	zone *time.Location // for messages about a time
+	day  place.Place    // a time of day
 }
 
 type targetKind uint8
@@ -40,9 +40,9 @@ func ToOffset(d time.Duration) Target { return Target{kind: toOffset, at: int64(
 // IsStart reports whether t is the beginning.
 func (t Target) IsStart() bool { return t.kind == toStart }
 
-// ParseTarget parses the syntax of recording.ParsePlace. Times without a zone are in zone.
+// ParseTarget parses the syntax of place.Parse. Times without a zone are in zone.
 func ParseTarget(s string, zone *time.Location) (Target, error) {
-	p, err := recording.ParsePlace(s, zone)
+	p, err := place.Parse(s, zone)
 	if err != nil || p.IsStart() {
 		return Target{}, err
 	}
@@ -52,7 +52,7 @@ func ParseTarget(s string, zone *time.Location) (Target, error) {
 }
 
 // targetOf returns p as a target.
-func targetOf(p recording.Place) Target {
+func targetOf(p place.Place) Target {
 	if seq, ok := p.Seq(); ok {
 		return ToSeq(seq)
 	}
@@ -69,18 +69,18 @@ func targetOf(p recording.Place) Target {
 }
 
 // place returns t as a place in a recording; the zero Place for the beginning.
-func (t Target) place() recording.Place {
+func (t Target) place() place.Place {
 	switch t.kind {
 	case toSeq:
-		return recording.SeqPlace(t.seq)
+		return place.Seq(t.seq)
 	case toTime:
-		return recording.TimePlace(t.at)
+		return place.Time(t.at)
 	case toTimeOfDay:
 		return t.day
 	case toOffset:
-		return recording.JumpPlace(time.Duration(t.at))
+		return place.Jump(time.Duration(t.at))
 	}
-	return recording.Place{}
+	return place.Place{}
 }
 
 // resolve returns t as a number or a time. start is when the recording begins, and now is the recorded time of the

@@ -132,7 +132,7 @@ type reader struct {
 	failed error // of out
 	titled bool
 	closed bool
-	place  place
+	state  lineState
 	end    ending
 	words  words
 
@@ -213,7 +213,7 @@ func (r *reader) message(kind string) error {
 	case "bytes":
 		return r.bytes()
 	case "mark", "restate", "snapshot", "part", "end", "packet", "closed":
-		if !r.place.begun {
+		if !r.state.begun {
 			return errors.New("a session line must come first")
 		}
 	}
@@ -223,8 +223,8 @@ func (r *reader) message(kind string) error {
 	case "restate":
 		return r.mark(2)
 	case "snapshot":
-		r.place.snapshot()
-		r.write(snapshotBegin(r.place.next))
+		r.state.snapshot()
+		r.write(snapshotBegin(r.state.next))
 		return nil
 	case "end":
 		parts, ok, err := r.words.uint("parts", 0, math.MaxInt64)
@@ -232,9 +232,9 @@ func (r *reader) message(kind string) error {
 			return err
 		}
 		if !ok {
-			parts = r.place.part
+			parts = r.state.part
 		}
-		r.write(snapshotEnd(r.place.next, parts))
+		r.write(snapshotEnd(r.state.next, parts))
 		return nil
 	case "part":
 		return r.part()
@@ -242,7 +242,7 @@ func (r *reader) message(kind string) error {
 		return r.begin()
 	case "closed":
 		r.closed = true
-		b, err := r.end.bytes(r.place.next)
+		b, err := r.end.bytes(r.state.next)
 		if err != nil {
 			return err
 		}
@@ -309,7 +309,7 @@ func (r *reader) header(times int) error {
 	for range times {
 		r.write(raw)
 	}
-	r.place.enter(&h)
+	r.state.enter(&h)
 	return nil
 }
 
@@ -319,9 +319,9 @@ func (r *reader) mark(times int) error {
 		return err
 	}
 	if ok {
-		r.place.next = next
+		r.state.next = next
 	}
-	h := r.place.mark()
+	h := r.state.mark()
 	b, err := recording.AppendHeader(nil, &h)
 	if err != nil {
 		return err
@@ -362,7 +362,7 @@ func (r *reader) room(n int) {
 }
 
 func (r *reader) begin() (err error) {
-	h := codec.Packet{First: r.place.next}
+	h := codec.Packet{First: r.state.next}
 	if h.PublishTime, err = r.time(); err != nil {
 		return err
 	}
@@ -386,7 +386,7 @@ func (r *reader) begin() (err error) {
 }
 
 func (r *reader) part() (err error) {
-	s := codec.SnapshotPart{Seq: r.place.next, Index: r.place.part}
+	s := codec.SnapshotPart{Seq: r.state.next, Index: r.state.part}
 	if s.Base, err = r.time(); err != nil {
 		return err
 	}
@@ -395,7 +395,7 @@ func (r *reader) part() (err error) {
 	} else if ok {
 		s.Index = index
 	}
-	r.place.part = s.Index + 1
+	r.state.part = s.Index + 1
 	r.open, r.of = aPart, s
 	r.room(codec.PartHeader)
 	return nil
@@ -407,7 +407,7 @@ func (r *reader) seal() error {
 	r.open = nothing
 	switch open {
 	case aPart:
-		codec.SealPart(r.buf, &r.of, r.place.header.Seed)
+		codec.SealPart(r.buf, &r.of, r.state.header.Seed)
 	case aPacket:
 		if !r.sized {
 			r.packet.Count = r.covers
@@ -416,9 +416,9 @@ func (r *reader) seal() error {
 		if h.Count == 0 || h.Count > codec.MaxSpan || h.First+h.Count > codec.MaxSeq {
 			return fmt.Errorf("the packet before this line covers %d numbers from %d, want 1 or more, up to %d", h.Count, h.First, uint64(codec.MaxSeq))
 		}
-		codec.SealPacket(r.buf, h, r.place.header.Seed)
+		codec.SealPacket(r.buf, h, r.state.header.Seed)
 		r.end.packet(h)
-		r.place.next = h.First + h.Count
+		r.state.next = h.First + h.Count
 	default:
 		return nil
 	}
@@ -446,7 +446,7 @@ func (r *reader) entry(kind string) error {
 			r.buf = codec.AppendTick(r.buf, &t, base)
 		}
 		if err == nil && t.Kind == feed.KindDefinition {
-			r.place.names.define(t.Instrument, t.Definition())
+			r.state.names.define(t.Instrument, t.Definition())
 		}
 	case kind == "raw":
 		covers, err = r.raw()

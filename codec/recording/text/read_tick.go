@@ -50,7 +50,7 @@ func (r *reader) tick(t *feed.Tick, base int64) (err error) {
 func signed(text string) bool { return text[0] == '+' || text[0] == '-' }
 
 func (r *reader) instrument(t *feed.Tick, name string) (*listing, error) {
-	n := &r.place.names
+	n := &r.state.names
 	if digits, ok := strings.CutPrefix(name, "#"); ok {
 		id, err := strconv.ParseUint(digits, 10, 32)
 		if err != nil || id >= feed.MaxInstruments {

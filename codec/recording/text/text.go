@@ -7,6 +7,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/place"
 	"tickfeed/feed"
 )
 
@@ -20,9 +21,9 @@ const noTime = "@0"
 // version.
 func Recognise(head []byte) bool { return bytes.HasPrefix(head, []byte("tickfeed-text ")) }
 
-// A place is what reading and writing know before a line. Only lines change it, so it is the same in both
+// A lineState is what reading and writing know before a line. Only lines change it, so it is the same in both
 // directions.
-type place struct {
+type lineState struct {
 	header codec.FileHeader
 	begun  bool   // header is set
 	next   uint64 // the next number
@@ -31,24 +32,24 @@ type place struct {
 }
 
 // enter puts h in force.
-func (p *place) enter(h *codec.FileHeader) {
-	p.header, p.begun, p.next = *h, true, h.Next
+func (s *lineState) enter(h *codec.FileHeader) {
+	s.header, s.begun, s.next = *h, true, h.Next
 	if h.Next == 1 {
-		p.names = names{}
+		s.names = names{}
 	}
 }
 
-// mark returns the header of a mark at this place.
-func (p *place) mark() codec.FileHeader {
-	h := p.header
-	h.Next = p.next
+// mark returns the header of a mark before the line.
+func (s *lineState) mark() codec.FileHeader {
+	h := s.header
+	h.Next = s.next
 	return h
 }
 
 // snapshot begins a snapshot.
-func (p *place) snapshot() {
-	p.part = 0
-	p.names = names{}
+func (s *lineState) snapshot() {
+	s.part = 0
+	s.names = names{}
 }
 
 // names finds instruments by their definitions.
@@ -153,7 +154,7 @@ type ending struct {
 	at     int64 // length of the file so far
 }
 
-func newEnding() ending { return ending{last: recording.NoTime} }
+func newEnding() ending { return ending{last: place.NoTime} }
 
 // header records a header at this place, as a mark if isMark is true.
 func (e *ending) header(isMark bool) {

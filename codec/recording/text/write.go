@@ -49,7 +49,7 @@ type writer struct {
 	file    io.ReaderAt
 	buf     []byte // of file
 	line    []byte
-	place   place
+	state   lineState
 	end     ending
 	pending []byte // a header that may be repeated
 	damages int
@@ -62,7 +62,7 @@ func (w *writer) item(item *recording.Item) error {
 		return err
 	}
 	to := item.Offset + item.Size
-	if !w.place.begun && len(w.pending) == 0 && item.Size > 0 && item.Kind != recording.KindHeader {
+	if !w.state.begun && len(w.pending) == 0 && item.Size > 0 && item.Kind != recording.KindHeader {
 		w.damages++
 		return w.bytes(to) // intact messages before the first header need it to be decoded
 	}
@@ -157,14 +157,14 @@ func (w *writer) flush() error {
 func (w *writer) headers(h *codec.FileHeader, raw []byte, times int) error {
 	w.end.at -= int64(len(raw))
 	defer func() { w.end.at += int64(times * len(raw)) }()
-	if w.place.begun {
-		mark := w.place.mark()
+	if w.state.begun {
+		mark := w.state.mark()
 		mark.Next = h.Next
 		if want, err := recording.AppendHeader(nil, &mark); err == nil && bytes.Equal(want, raw) {
 			w.line = append(w.line[:0], []string{1: "mark", 2: "restate"}[times]...)
-			if h.Next != w.place.next {
+			if h.Next != w.state.next {
 				w.uint("next", h.Next)
-				w.place.next = h.Next
+				w.state.next = h.Next
 			}
 			w.end.header(times == 1)
 			return w.write()
@@ -204,7 +204,7 @@ func (w *writer) headerLine(name string, h *codec.FileHeader, raw []byte) error 
 		w.line = hex.AppendEncode(append(w.line, " raw="...), raw)
 	}
 	w.end.header(false)
-	w.place.enter(h)
+	w.state.enter(h)
 	return w.write()
 }
 
@@ -220,8 +220,8 @@ func (w *writer) snapshot(to int64) error {
 		}
 		w.line = w.line[:0]
 		if n := codec.PartSize(p); n > 0 && n <= len(p) {
-			part, err := codec.ParsePart(p[:n], w.place.header.Seed)
-			if err != nil || part.Seq != w.place.next {
+			part, err := codec.ParsePart(p[:n], w.state.header.Seed)
+			if err != nil || part.Seq != w.state.next {
 				return w.bytes(to)
 			}
 			if err := w.part(&part, n); err != nil {
@@ -229,10 +229,10 @@ func (w *writer) snapshot(to int64) error {
 			}
 			continue
 		}
-		begin, end := snapshotBegin(w.place.next), snapshotEnd(w.place.next, w.place.part)
+		begin, end := snapshotBegin(w.state.next), snapshotEnd(w.state.next, w.state.part)
 		switch {
 		case bytes.HasPrefix(p, begin):
-			w.place.snapshot()
+			w.state.snapshot()
 			w.end.at += int64(len(begin))
 			w.line = append(w.line, "snapshot"...)
 		case bytes.HasPrefix(p, end):
@@ -250,10 +250,10 @@ func (w *writer) snapshot(to int64) error {
 
 func (w *writer) part(part *codec.SnapshotPart, size int) error {
 	w.line = appendTime(append(w.line, "part "...), part.Base)
-	if part.Index != w.place.part {
+	if part.Index != w.state.part {
 		w.uint("index", part.Index)
 	}
-	w.place.part = part.Index + 1
+	w.state.part = part.Index + 1
 	w.end.at += int64(size)
 	if err := w.write(); err != nil {
 		return err
@@ -270,7 +270,7 @@ func (w *writer) packet(h *codec.Packet, raw []byte) error {
 	if h.Base != h.PublishTime {
 		w.line = appendTime(append(w.line, " base="...), h.Base)
 	}
-	if h.First != w.place.next {
+	if h.First != w.state.next {
 		w.uint("seq", h.First)
 	}
 	if covered(body) != h.Count {
@@ -278,7 +278,7 @@ func (w *writer) packet(h *codec.Packet, raw []byte) error {
 	}
 	w.end.packet(h)
 	w.end.at += int64(len(raw))
-	w.place.next = h.First + h.Count
+	w.state.next = h.First + h.Count
 	if err := w.write(); err != nil {
 		return err
 	}
@@ -430,12 +430,12 @@ func (w *writer) definition(t *feed.Tick) {
 	w.text("currency", d.Currency)
 	w.decimal("tick", d.TickSize, d.PriceExponent)
 	w.decimal("lot", d.Lot, d.SizeExponent)
-	w.place.names.define(t.Instrument, d)
+	w.state.names.define(t.Instrument, d)
 }
 
 // instrument appends the name of instrument id.
 func (w *writer) instrument(id feed.InstrumentID) *listing {
-	n := &w.place.names
+	n := &w.state.names
 	in := n.listing(id)
 	if in.definition == nil {
 		w.line = strconv.AppendUint(append(w.line, '#'), uint64(id), 10)
@@ -548,7 +548,7 @@ func (w *writer) ending(to int64) error {
 	if err := w.flush(); err != nil {
 		return err
 	}
-	want, err := w.end.bytes(w.place.next)
+	want, err := w.end.bytes(w.state.next)
 	if err == nil && int64(len(want)) == to-w.end.at {
 		same := true
 		for at := w.end.at; same && at < to; {

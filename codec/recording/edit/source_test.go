@@ -1,4 +1,4 @@
-package recording
+package edit_test
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/edit"
 	"tickfeed/feed"
 )
 
@@ -37,10 +39,10 @@ func sourced(t *testing.T, src feed.Source, batch int) ([]feed.Tick, *feed.State
 }
 
 // build returns a recording that begins at next with state.
-func build(t testing.TB, next uint64, state *feed.State, with func(*Builder)) []byte {
+func build(t testing.TB, next uint64, state *feed.State, with func(*recording.Builder)) []byte {
 	t.Helper()
 	var f memory
-	b, err := NewBuilder(&f, rootHeader(next), state)
+	b, err := recording.NewBuilder(&f, rootHeader(next), state)
 	require.NoError(t, err)
 	with(b)
 	require.NoError(t, b.Close())
@@ -60,28 +62,28 @@ func level(id feed.InstrumentID, side feed.Side, price, size int64) feed.Tick {
 // The ticks of a recording are returned unchanged, in batches of any size.
 func TestSourceYieldsTicks(t *testing.T) {
 	want := []feed.Tick{definition(0, 1), definition(1, 1), quote(1, 2), quote(0, 3), quote(0, 2_000_000)}
-	file := build(t, 1, nil, func(b *Builder) { require.NoError(t, b.Append(want)) })
+	file := build(t, 1, nil, func(b *recording.Builder) { require.NoError(t, b.Append(want)) })
 	for _, batch := range []int{1, 2, 100} {
-		src := NewSource(open(t, file))
+		src := edit.NewSource(reader(t, file))
 		got, _ := sourced(t, src, batch)
 		require.Len(t, got, len(want))
 		for i := range want {
 			assert.Truef(t, want[i].Equal(&got[i]), "tick %d: %+v", i, got[i])
 		}
-		assert.Equal(t, SourceStats{Ticks: 5}, src.Stats())
+		assert.Equal(t, edit.SourceStats{Ticks: 5}, src.Stats())
 	}
 }
 
 // Several recordings are returned one after another; an instrument is identified by its name, whatever its id,
 // and a later recording may change its exponents.
 func TestSourceJoinsInstruments(t *testing.T) {
-	a := build(t, 1, nil, func(b *Builder) {
+	a := build(t, 1, nil, func(b *recording.Builder) {
 		require.NoError(t, b.Append([]feed.Tick{named(0, "A", -2), named(1, "B", 0), quote(0, 2), quote(1, 2)}))
 	})
-	b := build(t, 1, nil, func(b *Builder) {
+	b := build(t, 1, nil, func(b *recording.Builder) {
 		require.NoError(t, b.Append([]feed.Tick{named(0, "B", -1), named(7, "C", 0), quote(7, 3), quote(0, 3)}))
 	})
-	got, state := sourced(t, NewSource(open(t, a), open(t, b)), 3)
+	got, state := sourced(t, edit.NewSource(reader(t, a), reader(t, b)), 3)
 	require.Len(t, got, 8)
 	var ids []feed.InstrumentID
 	for _, tick := range got {
@@ -106,18 +108,18 @@ func TestSourceTellsState(t *testing.T) {
 	for _, tick := range []feed.Tick{named(4, "B", 0), level(3, feed.SideBuy, 100, 0), level(3, feed.SideBuy, 99, 1), quote(4, 9)} {
 		require.NoError(t, later.Apply(&tick))
 	}
-	file := build(t, 20, state, func(b *Builder) {
+	file := build(t, 20, state, func(b *recording.Builder) {
 		require.NoError(t, b.Append([]feed.Tick{level(3, feed.SideSell, 102, 1), quote(9, 5)}))
-		require.NoError(t, b.Skip(50, SkipExpired))
+		require.NoError(t, b.Skip(50, recording.SkipExpired))
 		require.NoError(t, b.Restate(later))
 		require.NoError(t, b.Append([]feed.Tick{quote(4, 10)}))
-		require.NoError(t, b.Skip(5, SkipNotAsked))
-		require.NoError(t, b.Skip(6, SkipWithheld))
+		require.NoError(t, b.Skip(5, recording.SkipNotAsked))
+		require.NoError(t, b.Skip(6, recording.SkipWithheld))
 	})
-	src := NewSource(open(t, file))
+	src := edit.NewSource(reader(t, file))
 	_, got := sourced(t, src, 2)
 	st := src.Stats()
-	assert.Equal(t, SourceStats{Ticks: st.Ticks, Lost: 50, Expired: 50, Dropped: 1, Untold: 11, Withheld: 6, Snapshots: 2}, st)
+	assert.Equal(t, edit.SourceStats{Ticks: st.Ticks, Lost: 50, Expired: 50, Dropped: 1, LeftOut: 11, Withheld: 6, Snapshots: 2}, st)
 	a, _ := got.Instrument(0)
 	want, _ := later.Instrument(3)
 	assert.Equal(t, want.Bids, a.Bids)
@@ -130,25 +132,25 @@ func TestSourceTellsState(t *testing.T) {
 
 // Damage costs the packets that it hits, and is counted.
 func TestSourcePassesOverDamage(t *testing.T) {
-	file := build(t, 1, nil, func(b *Builder) {
+	file := build(t, 1, nil, func(b *recording.Builder) {
 		require.NoError(t, b.Append([]feed.Tick{definition(0, 1)}))
 		for at := range int64(5) {
 			require.NoError(t, b.AppendAt(10+at, []feed.Tick{quote(0, 1), quote(0, 2)}))
 		}
 	})
-	r := open(t, file)
+	r := reader(t, file)
 	item, err := r.Next()
-	for item.Kind != KindPackets {
+	for item.Kind != recording.KindPackets {
 		require.NoError(t, err)
 		item, err = r.Next()
 	}
 	at := item.Offset
-	for _, p := range Packets(item.Data) {
+	for _, p := range recording.Packets(item.Data) {
 		at += int64(len(p))
 		break
 	}
 	file[at+60] ^= 1 // in the packet after the definition
-	src := NewSource(open(t, file))
+	src := edit.NewSource(reader(t, file))
 	got, _ := sourced(t, src, 10)
 	assert.Len(t, got, 9)
 	st := src.Stats()
@@ -158,8 +160,8 @@ func TestSourcePassesOverDamage(t *testing.T) {
 
 // A source that is cancelled returns the error and continues later; a closed source has ended.
 func TestSourceEnds(t *testing.T) {
-	file := build(t, 1, nil, func(b *Builder) { require.NoError(t, b.Append([]feed.Tick{definition(0, 1)})) })
-	src := NewSource(open(t, file))
+	file := build(t, 1, nil, func(b *recording.Builder) { require.NoError(t, b.Append([]feed.Tick{definition(0, 1)})) })
+	src := edit.NewSource(reader(t, file))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := src.Next(ctx, make([]feed.Tick, 1))

@@ -1,4 +1,4 @@
-package recording_test
+package survey_test
 
 import (
 	"bytes"
@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/place"
+	"tickfeed/codec/recording/survey"
 	"tickfeed/codec/recording/text"
 	"tickfeed/feed"
 )
@@ -63,7 +65,7 @@ packet 2026-03-02T14:30:09Z
 func TestSurveyCountsByReason(t *testing.T) {
 	file := fromText(t, a+"closed\n")
 	var read atomic.Int64
-	s, err := recording.TakeSurvey(context.Background(), reader(t, file), recording.PublishClock, &read)
+	s, err := survey.Take(context.Background(), reader(t, file), place.PublishClock, &read)
 	require.NoError(t, err)
 	assert.Equal(t, int64(len(file)), s.Size)
 	assert.Equal(t, int64(len(file)), read.Load())
@@ -83,7 +85,7 @@ func TestSurveyCountsByReason(t *testing.T) {
 	assert.Equal(t, feed.Range{From: 1, To: 170}, s.Lines[0].Range)
 	assert.Equal(t, feed.Range{From: 170, To: 173}, s.Lines[1].Range)
 	assert.Equal(t, uint64(3), s.Lines[1].Ticks)
-	assert.Equal(t, []recording.Count{{Symbol: "AAPL", Venue: "XNAS", Ticks: 6}, {Symbol: "MSFT", Ticks: 2}, {Ticks: 1}}, s.Instruments)
+	assert.Equal(t, []survey.Count{{Symbol: "AAPL", Venue: "XNAS", Ticks: 6}, {Symbol: "MSFT", Ticks: 2}, {Ticks: 1}}, s.Instruments)
 	at := time.Date(2026, 3, 2, 14, 30, 0, 0, time.UTC).UnixNano()
 	assert.Equal(t, []int64{at, at + 9e9}, []int64{s.FirstTime, s.LastTime})
 	assert.Equal(t, []int64{at, at + 9e9}, []int64{s.FirstEvent, s.LastEvent})
@@ -106,7 +108,7 @@ packet 2026-03-02T20:00:01Z base=2026-03-02T16:30:00Z
 closed
 `)
 	at := time.Date(2026, 3, 2, 14, 30, 0, 0, time.UTC).UnixNano()
-	s, err := recording.TakeSurvey(context.Background(), reader(t, file), recording.MarketClock, nil)
+	s, err := survey.Take(context.Background(), reader(t, file), place.MarketClock, nil)
 	require.NoError(t, err)
 	assert.Equal(t, []int64{at, at + 7200e9}, []int64{s.First, s.Last})
 	assert.Equal(t, []float64{2, 1, 0, 3}, func() []float64 { // per 40 minutes, the resolution of the rate
@@ -117,14 +119,14 @@ closed
 		return rounded
 	}())
 	assert.Equal(t, uint64(3), s.Peak, "late news counts at the latest time so far")
-	s, err = recording.TakeSurvey(context.Background(), reader(t, file), recording.PublishClock, nil)
+	s, err = survey.Take(context.Background(), reader(t, file), place.PublishClock, nil)
 	require.NoError(t, err)
 	assert.Equal(t, []int64{at + 5*3600e9 + 1800e9, at + 5*3600e9 + 1801e9}, []int64{s.First, s.Last})
-	assert.Equal(t, recording.PublishClock, s.Clock)
+	assert.Equal(t, place.PublishClock, s.Clock)
 
-	s, err = recording.TakeSurvey(context.Background(), reader(t, fromText(t, "session lineage=a1:1\npacket 5 base=0\n  define #0 symbol=A\nclosed\n")), recording.MarketClock, nil)
+	s, err = survey.Take(context.Background(), reader(t, fromText(t, "session lineage=a1:1\npacket 5 base=0\n  define #0 symbol=A\nclosed\n")), place.MarketClock, nil)
 	require.NoError(t, err)
-	assert.Equal(t, recording.PublishClock, s.Clock)
+	assert.Equal(t, place.PublishClock, s.Clock)
 	assert.EqualValues(t, 5, s.Last)
 }
 
@@ -145,7 +147,7 @@ packet 8
   quote A 1 1 2 1
 bytes 97
 `)
-	s, err := recording.TakeSurvey(context.Background(), reader(t, file), recording.PublishClock, nil)
+	s, err := survey.Take(context.Background(), reader(t, file), place.PublishClock, nil)
 	require.NoError(t, err)
 	assert.False(t, s.Closed)
 	assert.False(t, s.Sound())
@@ -160,7 +162,7 @@ bytes 97
 
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err = recording.TakeSurvey(ctx, reader(t, file), recording.PublishClock, nil)
+	_, err = survey.Take(ctx, reader(t, file), place.PublishClock, nil)
 	assert.ErrorIs(t, err, context.Canceled)
 }
 
@@ -178,7 +180,7 @@ func TestRateLosesNoTick(t *testing.T) {
 			step *= 5
 		}
 	}
-	s, err := recording.TakeSurvey(context.Background(), reader(t, fromText(t, b.String())), recording.PublishClock, nil)
+	s, err := survey.Take(context.Background(), reader(t, fromText(t, b.String())), place.PublishClock, nil)
 	require.NoError(t, err)
 	assert.LessOrEqual(t, len(s.Rate.Ticks), 4096)
 	assert.Greater(t, len(s.Rate.Ticks), 1000)
@@ -192,41 +194,6 @@ func TestRateLosesNoTick(t *testing.T) {
 		total += v
 	}
 	assert.InDelta(t, n, total, 1e-6)
-}
-
-// The state as of a number contains every earlier number and no other, also within packets; the state as of a
-// time contains every earlier packet.
-func TestStateAt(t *testing.T) {
-	file := fromText(t, a)
-	for place, want := range map[string]struct {
-		next uint64
-		bid  int64
-		ok   bool
-	}{
-		"seq:1":                   {1, 0, false},
-		"seq:3":                   {3, 0, false},
-		"seq:4":                   {4, 18725, true},
-		"seq:6":                   {6, feed.NoPrice, true},
-		"seq:10":                  {10, feed.NoPrice, true},
-		"14:30:00":                {1, 0, false},
-		"14:30:00.5":              {6, feed.NoPrice, true},
-		"2026-03-02T14:30:01Z":    {6, feed.NoPrice, true},
-		"14:30:05":                {170, 18700, true},
-		"seq:170":                 {170, 18700, true},
-		"seq:171":                 {171, 18725, true},
-		"2026-03-03":              {173, 18725, true},
-		"seq:9223372036854775808": {173, 18725, true},
-	} {
-		at, err := recording.ParsePlace(place, nil)
-		require.NoError(t, err)
-		m, err := recording.StateAt(context.Background(), reader(t, file), at, recording.PublishClock, nil)
-		require.NoError(t, err)
-		assert.Equal(t, want.next, m.Next, place)
-		in, ok := m.State.Instrument(0)
-		assert.Equal(t, want.ok, ok && in.HasQuote, place)
-		assert.Equal(t, want.bid, in.Quote.Bid, place)
-		assert.NotNil(t, m.Header)
-	}
 }
 
 // A compressed recording has the same survey.
@@ -243,9 +210,9 @@ func TestSurveyCompressed(t *testing.T) {
 	defer in.Close()
 	r, err := in.Reader()
 	require.NoError(t, err)
-	got, err := recording.TakeSurvey(context.Background(), r, recording.PublishClock, nil)
+	got, err := survey.Take(context.Background(), r, place.PublishClock, nil)
 	require.NoError(t, err)
-	want, err := recording.TakeSurvey(context.Background(), reader(t, file), recording.PublishClock, nil)
+	want, err := survey.Take(context.Background(), reader(t, file), place.PublishClock, nil)
 	require.NoError(t, err)
 	assert.Equal(t, want, got)
 }

@@ -1,4 +1,4 @@
-package recording
+package edit
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"io"
 
 	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/place"
 	"tickfeed/feed"
 )
 
@@ -17,7 +19,7 @@ import (
 //
 // Make one with NewSource. Only one goroutine may use it, except that Stats may be called after its end.
 type Source struct {
-	readers []*Reader
+	readers []*recording.Reader
 	run     []byte // packets not read yet
 	body    codec.Body
 	inBody  bool
@@ -29,13 +31,13 @@ type Source struct {
 
 	ids feed.Table[uint32] // maps the recording's ids to 1 + the id of the source; 0 if the recording does not define it
 	*directory
-	time int64 // publish time of the last result of Next; minTime before
+	time int64 // publish time of the last result of Next; NoTime before
 	// byEvent reports whether the current packet was published with the last of its events, as by a Builder;
 	// its ticks are then due at their own event times.
 	byEvent bool
 	// line, if the caller wants the times of ticks, is the current place of the source; dues are the times of
 	// the last result of Next on line. They do not decrease.
-	line  *Timeline
+	line  *place.Timeline
 	dues  []int64
 	first int64 // event time of the first tick after pending's state; 0 if it has none
 	stats SourceStats
@@ -58,14 +60,14 @@ type SourceStats struct {
 	Expired   uint64 // numbers of Lost that the publisher no longer had
 	Damages   uint64 // damaged places
 	Dropped   uint64 // ticks without a definition, or of unknown kinds
-	Untold    uint64 // numbers that the recording leaves out: not asked for, or withheld
-	Withheld  uint64 // numbers of Untold that were withheld
+	LeftOut   uint64 // numbers that the recording leaves out: not asked for, or withheld
+	Withheld  uint64 // numbers of LeftOut that were withheld
 	Snapshots uint64 // snapshots restated by ticks
 }
 
 // NewSource returns a Source of readers, each read from its current place.
-func NewSource(readers ...*Reader) *Source {
-	return &Source{readers: readers, directory: newDirectory(), time: minTime}
+func NewSource(readers ...*recording.Reader) *Source {
+	return &Source{readers: readers, directory: newDirectory(), time: place.NoTime}
 }
 
 var _ feed.Source = (*Source)(nil)
@@ -121,7 +123,7 @@ func (s *Source) item() error {
 		return err
 	}
 	switch item.Kind {
-	case KindPackets:
+	case recording.KindPackets:
 		s.run = item.Data
 		if len(s.waiting) > 0 {
 			s.pending, s.waiting = s.waiting, nil
@@ -131,15 +133,15 @@ func (s *Source) item() error {
 				s.time = first
 			}
 		}
-	case KindDamage, KindTorn:
+	case recording.KindDamage, recording.KindTorn:
 		s.stats.Damages++
 		s.stats.Lost += item.Range.Len()
-	case KindSnapshot:
+	case recording.KindSnapshot:
 		state, err := r.State(item)
 		if err != nil {
 			return err
 		}
-		s.tell(state)
+		s.restate(state)
 	}
 	return nil
 }
@@ -166,7 +168,7 @@ func eventsOf(packet []byte) (first int64, byEvent bool) {
 	}
 	b := codec.PacketBody(&h, body)
 	var ticks [64]feed.Tick
-	greatest, any := int64(minTime), false
+	greatest, any := int64(place.NoTime), false
 	for {
 		n, err := b.Decode(ticks[:])
 		if n > 0 && !any {
@@ -209,9 +211,9 @@ func (s *Source) decode(batch []feed.Tick) int {
 			if reason != codec.GoneDamaged {
 				s.stats.Expired += gone
 			}
-			s.stats.Untold += s.body.NotAsked() + s.body.Withheld()
+			s.stats.LeftOut += s.body.NotAsked() + s.body.Withheld()
 			s.stats.Withheld += s.body.Withheld()
-			if s.line != nil && s.line.Clock == PublishClock && !s.byEvent {
+			if s.line != nil && s.line.Clock == place.PublishClock && !s.byEvent {
 				s.line.Pass(0, s.time) // the packet may have no ticks
 			}
 		}
@@ -227,7 +229,7 @@ func (s *Source) pass(event int64) int64 {
 	switch {
 	case s.line == nil:
 		return 0
-	case s.line.Clock == PublishClock && s.byEvent:
+	case s.line.Clock == place.PublishClock && s.byEvent:
 		return s.line.Pass(0, event)
 	}
 	return s.line.Pass(event, s.time)
@@ -239,7 +241,7 @@ func (s *Source) passState(ticks []feed.Tick) {
 	if s.line == nil {
 		return
 	}
-	if s.time == minTime {
+	if s.time == place.NoTime {
 		for i := range ticks {
 			s.line.Pass(0, ticks[i].EventTime)
 		}
@@ -286,9 +288,9 @@ func (s *Source) define(recorded feed.InstrumentID, d *feed.Definition) (feed.In
 	return id, true
 }
 
-// tell makes the ticks that restate state wait for the next packet. A state that is already waiting is older,
+// restate makes the ticks that restate state wait for the next packet. A state that is already waiting is older,
 // and its definitions are known.
-func (s *Source) tell(state *feed.State) {
+func (s *Source) restate(state *feed.State) {
 	s.stats.Snapshots++
 	out := s.waiting
 	for t := range state.Entries(nil) {
@@ -298,13 +300,13 @@ func (s *Source) tell(state *feed.State) {
 			continue
 		case feed.KindDefinition:
 			id, known := s.names[name{t.Definition().Symbol, t.Definition().Venue}]
-			told := known && *s.defs[id] == *t.Definition()
+			same := known && *s.defs[id] == *t.Definition()
 			recorded := t.Instrument
 			if !s.rename(&t) {
 				continue
 			}
 			merging := s.line != nil // the merger finds out later which definitions and clears are needed
-			if !told || merging {
+			if !same || merging {
 				out = append(out, t)
 			}
 			if in, _ := state.Instrument(recorded); known || merging {

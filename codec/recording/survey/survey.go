@@ -1,4 +1,4 @@
-package recording
+package survey
 
 import (
 	"cmp"
@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/place"
 	"tickfeed/feed"
 )
 
@@ -43,8 +45,8 @@ type Survey struct {
 	// one second.
 	Rate        Rate
 	Peak        uint64
-	Clock       Clock // as requested, or PublishClock if no tick has an event time
-	First, Last int64 // both NoTime if there are no ticks
+	Clock       place.Clock // as requested, or PublishClock if no tick has an event time
+	First, Last int64       // both NoTime if there are no ticks
 
 	// FirstTime and LastTime are the publish times of the first and the last packet, if Packets is not 0.
 	FirstTime, LastTime int64
@@ -129,28 +131,31 @@ func (r *Rate) Over(n int) []float64 {
 // be sound.
 func (s *Survey) Sound() bool { return len(s.Damages) == 0 && s.Malformed == 0 }
 
+// A name identifies an instrument.
+type name struct{ symbol, venue string }
+
 // A surveyor takes a Survey.
 type surveyor struct {
 	*Survey
-	r      *Reader
+	r      *recording.Reader
 	batch  [256]feed.Tick
 	byID   feed.Table[*uint64] // of the lineage at hand; nil where there is no definition
-	byName map[name]*uint64    //
-	nobody uint64              // ticks of ids without a definition
-	root   feed.SessionID      // of the lineage at hand
-	line   *Line               // nil beyond MaxLines
-	next   uint64              // number that comes next
-	last   *codec.FileHeader   // the header in force
-	times  Timeline            // of the ticks so far
-	second int64               // of the timeline
-	ticks  uint64              // in second
+	byName map[name]*uint64
+	nobody uint64            // ticks of ids without a definition
+	root   feed.SessionID    // of the lineage at hand
+	line   *Line             // nil beyond MaxLines
+	next   uint64            // number that comes next
+	last   *codec.FileHeader // the header in force
+	times  place.Timeline    // of the ticks so far
+	second int64             // of the timeline
+	ticks  uint64            // in second
 }
 
-// TakeSurvey reads r, which must be at its beginning, to its end. It verifies every checksum and decodes every
+// Take reads r, which must be at its beginning, to its end. It verifies every checksum and decodes every
 // tick. Rates use the times on clock. Read, if not nil, is set to the number of bytes read so far. The error
 // comes from ctx or from reading.
-func TakeSurvey(ctx context.Context, r *Reader, clock Clock, read *atomic.Int64) (*Survey, error) {
-	s := &surveyor{Survey: &Survey{Size: r.size, FirstEvent: math.MaxInt64, LastEvent: math.MinInt64}, r: r, byName: make(map[name]*uint64)}
+func Take(ctx context.Context, r *recording.Reader, clock place.Clock, read *atomic.Int64) (*Survey, error) {
+	s := &surveyor{Survey: &Survey{Size: r.Size(), FirstEvent: math.MaxInt64, LastEvent: math.MinInt64}, r: r, byName: make(map[name]*uint64)}
 	var err error
 	if s.times, s.First, err = r.Timeline(clock); err != nil {
 		return nil, err
@@ -179,11 +184,11 @@ func TakeSurvey(ctx context.Context, r *Reader, clock Clock, read *atomic.Int64)
 	return s.Survey, nil
 }
 
-func (s *surveyor) item(item *Item) error {
+func (s *surveyor) item(item *recording.Item) error {
 	switch item.Kind {
-	case KindHeader:
+	case recording.KindHeader:
 		s.header(item.Header)
-	case KindSnapshot:
+	case recording.KindSnapshot:
 		s.Snapshots++
 		return s.r.SnapshotTicks(*item, func(ticks []feed.Tick) {
 			for i := range ticks {
@@ -192,18 +197,18 @@ func (s *surveyor) item(item *Item) error {
 				}
 			}
 		})
-	case KindPackets:
-		for h, raw := range Packets(item.Data) {
+	case recording.KindPackets:
+		for h, raw := range recording.Packets(item.Data) {
 			s.packet(&h, raw)
 		}
-	case KindDamage, KindTorn:
+	case recording.KindDamage, recording.KindTorn:
 		s.Missing += item.Range.Len()
 		s.advance(item.Range.To)
 		if len(s.Damages) == MaxDamages {
 			s.MoreDamages++
 			return nil
 		}
-		s.Damages = append(s.Damages, Damage{item.Offset, item.Size, item.Range, item.Kind == KindTorn})
+		s.Damages = append(s.Damages, Damage{item.Offset, item.Size, item.Range, item.Kind == recording.KindTorn})
 	}
 	return nil
 }

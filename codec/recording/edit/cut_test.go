@@ -1,4 +1,4 @@
-package recording_test
+package edit_test
 
 import (
 	"bytes"
@@ -13,6 +13,8 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/edit"
+	"tickfeed/codec/recording/place"
 	"tickfeed/codec/recording/text"
 	"tickfeed/feed"
 )
@@ -28,28 +30,28 @@ func toText(t testing.TB, file []byte) string {
 }
 
 // cut cuts the recording of a text.
-func cut(t testing.TB, lines, from, to string, symbols ...string) (string, recording.CutStats, error) {
+func cut(t testing.TB, lines, from, to string, symbols ...string) (string, edit.CutStats, error) {
 	t.Helper()
-	return cutBy(t, recording.MarketClock, lines, from, to, symbols...)
+	return cutBy(t, place.MarketClock, lines, from, to, symbols...)
 }
 
 // cutBy cuts the recording of a text by a clock.
-func cutBy(t testing.TB, clock recording.Clock, lines, from, to string, symbols ...string) (string, recording.CutStats, error) {
+func cutBy(t testing.TB, clock place.Clock, lines, from, to string, symbols ...string) (string, edit.CutStats, error) {
 	t.Helper()
-	cfg := recording.CutConfig{Clock: clock}
+	cfg := edit.CutConfig{Clock: clock}
 	var err error
 	if from != "" {
-		cfg.From, err = recording.ParsePlace(from, nil)
+		cfg.From, err = place.Parse(from, nil)
 		require.NoError(t, err)
 	}
 	if to != "" {
-		cfg.To, err = recording.ParsePlace(to, nil)
+		cfg.To, err = place.Parse(to, nil)
 		require.NoError(t, err)
 	}
 	cfg.Filter, err = codec.NewFilter(symbols)
 	require.NoError(t, err)
 	var out memory
-	st, err := recording.Cut(context.Background(), &out, reader(t, fromText(t, lines)), cfg)
+	st, err := edit.Cut(context.Background(), &out, reader(t, fromText(t, lines)), cfg)
 	if err != nil {
 		return "", st, err
 	}
@@ -81,7 +83,7 @@ func TestCutNothing(t *testing.T) {
 	got, st, err := cut(t, day, "", "")
 	require.NoError(t, err)
 	assert.Equal(t, day, got)
-	assert.Equal(t, recording.CutStats{Range: feed.Range{From: 1, To: 10}, Packets: 5}, st)
+	assert.Equal(t, edit.CutStats{Range: feed.Range{From: 1, To: 10}, Packets: 5}, st)
 }
 
 // A part begins with the state as of its first number, keeps numbers, sessions and times, and is cut at the
@@ -107,7 +109,7 @@ packet 2026-03-02T14:30:03Z
   quote MSFT 402 1 403 1
 closed
 `, got)
-	assert.Equal(t, recording.CutStats{Range: feed.Range{From: 5, To: 9}, Packets: 3}, st)
+	assert.Equal(t, edit.CutStats{Range: feed.Range{From: 5, To: 9}, Packets: 3}, st)
 
 	got, _, err = cut(t, day, "14:30:03", "")
 	require.NoError(t, err)
@@ -118,10 +120,10 @@ closed
 	assert.Contains(t, got, "quote AAPL 187 1 188 1\nclosed")
 	for _, from := range []string{"seq:10", "15:00"} {
 		_, _, err = cut(t, day, from, "")
-		assert.ErrorIs(t, err, recording.ErrEmpty, from)
+		assert.ErrorIs(t, err, edit.ErrEmpty, from)
 	}
 	_, _, err = cut(t, day, "", "seq:1")
-	assert.ErrorIs(t, err, recording.ErrEmpty)
+	assert.ErrorIs(t, err, edit.ErrEmpty)
 }
 
 // With a filter the numbers of other instruments are not asked for. The header states the filter, and the
@@ -152,13 +154,13 @@ closed
 	assert.Contains(t, again, "filter=MSFT")
 	assert.NotContains(t, again, "AAPL")
 	_, _, err = cut(t, got, "", "", "AAPL")
-	assert.ErrorIs(t, err, recording.ErrEmpty, "it was not recorded")
+	assert.ErrorIs(t, err, edit.ErrEmpty, "it was not recorded")
 	_, _, err = cut(t, day, "", "", "NONE")
-	assert.ErrorIs(t, err, recording.ErrEmpty, "there is no such instrument")
+	assert.ErrorIs(t, err, edit.ErrEmpty, "there is no such instrument")
 	wild, _, err := cut(t, day, "", "", "M*")
 	require.NoError(t, err)
 	_, _, err = cut(t, wild, "", "", "*T")
-	var filters *recording.FilterError
+	var filters *edit.FilterError
 	assert.ErrorAs(t, err, &filters)
 }
 
@@ -176,7 +178,7 @@ func TestCutDamage(t *testing.T) {
 	assert.Equal(t, uint64(3), st.Missing)
 }
 
-func join(t testing.TB, parts ...string) (string, recording.JoinStats, error) {
+func join(t testing.TB, parts ...string) (string, edit.JoinStats, error) {
 	t.Helper()
 	var open []func() (*recording.Reader, error)
 	var readers []*recording.Reader
@@ -185,12 +187,12 @@ func join(t testing.TB, parts ...string) (string, recording.JoinStats, error) {
 		open = append(open, func() (*recording.Reader, error) { return recording.NewReader(bytes.NewReader(file), int64(len(file))) })
 		readers = append(readers, reader(t, file))
 	}
-	lineage, err := recording.Lineage(context.Background(), open)
+	lineage, err := edit.Lineage(context.Background(), open)
 	if err != nil {
-		return "", recording.JoinStats{}, err
+		return "", edit.JoinStats{}, err
 	}
 	var out memory
-	st, err := recording.Join(context.Background(), &out, lineage, readers, nil)
+	st, err := edit.Join(context.Background(), &out, lineage, readers, nil)
 	if err != nil {
 		return "", st, err
 	}
@@ -261,12 +263,12 @@ func TestJoinHoles(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, got, "packet 2026-03-02T14:30:00Z base=0\n  gone 3 damaged\nrestate\nsnapshot\n")
 	assert.Contains(t, got, "  quote MSFT 400 2 401 2\nend\npacket 2026-03-02T14:30:02Z\n")
-	assert.Equal(t, []recording.Hole{{Range: feed.Range{From: 4, To: 7}, Why: recording.SkipDamaged}}, st.Holes)
+	assert.Equal(t, []edit.Hole{{Range: feed.Range{From: 4, To: 7}, Why: recording.SkipDamaged}}, st.Holes)
 
 	withheld := strings.Replace(day, "  quote MSFT 400 1 401 1\n  trade AAPL 187.5 1\n  quote MSFT 400 2 401 2\n", "  withheld 3\n", 1)
 	got, st, err = join(t, withheld, part(t, "seq:4", "seq:6"))
 	require.NoError(t, err)
-	assert.Equal(t, []recording.Hole{{Range: feed.Range{From: 6, To: 7}, Why: recording.SkipWithheld}}, st.Holes)
+	assert.Equal(t, []edit.Hole{{Range: feed.Range{From: 6, To: 7}, Why: recording.SkipWithheld}}, st.Holes)
 	assert.Contains(t, got, "  trade AAPL 187.5 1\n")
 	assert.Contains(t, got, "  withheld 1\n")
 }
@@ -290,7 +292,7 @@ func TestJoinTorn(t *testing.T) {
 			}
 		}
 		var out memory
-		st, err := recording.Join(context.Background(), &out, lineage, []*recording.Reader{reader(t, torn), reader(t, torn)}, nil)
+		st, err := edit.Join(context.Background(), &out, lineage, []*recording.Reader{reader(t, torn), reader(t, torn)}, nil)
 		require.NoError(t, err)
 		assert.Equal(t, 2*end, st.Torn, "of %d bytes %d", len(whole), cut)
 		assert.Zero(t, st.Damages)
@@ -323,21 +325,21 @@ packet 2026-03-02T14:30:03Z
 // Recordings that disagree, have different lineages, or different instruments, are not joined.
 func TestJoinRefuses(t *testing.T) {
 	_, _, err := join(t, day, strings.Replace(day, "trade AAPL 187.5 1", "trade AAPL 187.5 2", 1))
-	var disagree *recording.DisagreeError
+	var disagree *edit.DisagreeError
 	require.ErrorAs(t, err, &disagree)
-	assert.Equal(t, recording.DisagreeError{A: 0, B: 1, Range: feed.Range{From: 4, To: 7}}, *disagree)
+	assert.Equal(t, edit.DisagreeError{A: 0, B: 1, Range: feed.Range{From: 4, To: 7}}, *disagree)
 	_, _, err = join(t, day, strings.ReplaceAll(day, "a1:1", "b1:1"))
-	assert.ErrorIs(t, err, recording.ErrUnrelated)
+	assert.ErrorIs(t, err, edit.ErrUnrelated)
 	_, _, err = join(t, day, strings.ReplaceAll(day, "a2:8", "a3:8"))
-	assert.ErrorIs(t, err, recording.ErrUnrelated, "a fork")
+	assert.ErrorIs(t, err, edit.ErrUnrelated, "a fork")
 	only, _, err := cut(t, day, "", "", "AAPL")
 	require.NoError(t, err)
 	_, _, err = join(t, day, only)
-	var filters *recording.FiltersError
+	var filters *edit.FiltersError
 	assert.ErrorAs(t, err, &filters)
 }
 
-func merge(t testing.TB, parts ...string) (string, recording.MergeStats, error) {
+func merge(t testing.TB, parts ...string) (string, edit.MergeStats, error) {
 	t.Helper()
 	var readers []*recording.Reader
 	for _, p := range parts {
@@ -345,7 +347,7 @@ func merge(t testing.TB, parts ...string) (string, recording.MergeStats, error) 
 	}
 	var out memory
 	h := codec.FileHeader{Lineage: feed.Lineage{{ID: 0xb1, First: 1}}, Next: 1}
-	st, err := recording.Merge(context.Background(), &out, h, readers, recording.PublishClock, nil)
+	st, err := edit.Merge(context.Background(), &out, h, readers, place.PublishClock, nil)
 	return toText(t, out.Bytes()), st, err
 }
 
@@ -401,10 +403,10 @@ packet 2026-03-02T14:30:03Z
 	assert.Equal(t, uint64(10), st.Sources[0].Withheld)
 
 	_, _, err = merge(t, "session lineage=a1:1\n")
-	assert.ErrorIs(t, err, recording.ErrEmpty)
+	assert.ErrorIs(t, err, edit.ErrEmpty)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err = recording.Merge(ctx, &memory{}, codec.FileHeader{Lineage: feed.Lineage{{ID: 1, First: 1}}, Next: 1}, []*recording.Reader{reader(t, fromText(t, a))}, recording.PublishClock, nil)
+	_, err = edit.Merge(ctx, &memory{}, codec.FileHeader{Lineage: feed.Lineage{{ID: 1, First: 1}}, Next: 1}, []*recording.Reader{reader(t, fromText(t, a))}, place.PublishClock, nil)
 	assert.True(t, errors.Is(err, context.Canceled))
 }
 

@@ -1,4 +1,4 @@
-package recording
+package edit
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 
 	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/place"
 	"tickfeed/feed"
 )
 
@@ -22,13 +24,13 @@ type Moment struct {
 // StateAt reads r, which must be at its beginning, up to place at on clock. If the recording does not reach at,
 // or at is the zero Place, the moment is the end of the recording; in the first case Moment.Beyond is set.
 // Read, if not nil, is set to the number of bytes read so far. The error comes from ctx or from reading.
-func StateAt(ctx context.Context, r *Reader, at Place, clock Clock, read *atomic.Int64) (*Moment, error) {
+func StateAt(ctx context.Context, r *recording.Reader, at place.Place, clock place.Clock, read *atomic.Int64) (*Moment, error) {
 	f := newFold(r)
 	locator, err := newLocator(r, clock)
 	if err != nil {
 		return nil, err
 	}
-	if at, _, err = r.Resolve(at, Place{}, clock); err != nil {
+	if at, _, err = r.Resolve(at, place.Place{}, clock); err != nil {
 		return nil, err
 	}
 	reached := false // a packet has reached at
@@ -39,7 +41,9 @@ func StateAt(ctx context.Context, r *Reader, at Place, clock Clock, read *atomic
 		item, err := r.Next()
 		if err == io.EOF {
 			m := f.moment()
-			m.Beyond = at.kind == placeTime || at.kind == placeSeq && at.seq > f.next
+			_, timed := at.Time()
+			seq, _ := at.Seq()
+			m.Beyond = timed || seq > f.next
 			return m, nil
 		} else if err != nil {
 			return nil, err
@@ -53,20 +57,21 @@ func StateAt(ctx context.Context, r *Reader, at Place, clock Clock, read *atomic
 		if err := f.enter(&item); err != nil {
 			return nil, err
 		}
-		for h, raw := range Packets(item.Data) {
+		for h, raw := range recording.Packets(item.Data) {
 			locator.pass(&h, raw, &at)
-			if at.Reached(h.First, NoTime) {
+			if at.Reached(h.First, place.NoTime) {
 				return f.moment(), nil
 			}
 			f.packet(&h, raw, at)
-			reached = at.kind == placeSeq && f.next >= at.seq
+			seq, ok := at.Seq()
+			reached = ok && f.next >= seq
 		}
 	}
 }
 
 // A fold computes the state while a recording is read.
 type fold struct {
-	r      *Reader
+	r      *recording.Reader
 	header *codec.FileHeader
 	state  *feed.State
 	next   uint64
@@ -74,8 +79,8 @@ type fold struct {
 	batch  []feed.Tick
 }
 
-func newFold(r *Reader) *fold {
-	return &fold{r: r, state: feed.NewState(), time: minTime, batch: make([]feed.Tick, 256)}
+func newFold(r *recording.Reader) *fold {
+	return &fold{r: r, state: feed.NewState(), time: place.NoTime, batch: make([]feed.Tick, 256)}
 }
 
 func (f *fold) moment() *Moment {
@@ -84,39 +89,40 @@ func (f *fold) moment() *Moment {
 
 // restates reports whether item is the snapshot as of the next number, or a header before that snapshot. After
 // numbers that are gone or withheld, only the snapshot contains their changes.
-func (f *fold) restates(item *Item) bool {
-	return (item.Kind == KindSnapshot || item.Kind == KindHeader) && f.r.Header().Seed == f.header.Seed && f.r.NextSeq() == f.next
+func (f *fold) restates(item *recording.Item) bool {
+	return (item.Kind == recording.KindSnapshot || item.Kind == recording.KindHeader) && f.r.Header().Seed == f.header.Seed && f.r.NextSeq() == f.next
 }
 
 // enter handles an item other than packets.
-func (f *fold) enter(item *Item) error {
+func (f *fold) enter(item *recording.Item) error {
 	switch item.Kind {
-	case KindHeader:
+	case recording.KindHeader:
 		if f.header != nil {
 			if _, ok := item.Header.Lineage.Fork(f.header.Lineage, f.next); !ok || item.Header.Next < f.next {
 				f.state = feed.NewState() // a snapshot follows, unless the recording begins at 1
 			}
 		}
 		f.header, f.next = item.Header, item.Header.Next
-	case KindSnapshot:
+	case recording.KindSnapshot:
 		state, err := f.r.State(*item)
 		if err != nil {
 			return err
 		}
 		f.state = state
-	case KindDamage, KindTorn:
+	case recording.KindDamage, recording.KindTorn:
 		f.next = max(f.next, item.Range.To)
 	}
 	return nil
 }
 
 // packet folds the ticks of a packet from the next number up to until, if until is a number.
-func (f *fold) packet(h *codec.Packet, raw []byte, until Place) {
+func (f *fold) packet(h *codec.Packet, raw []byte, until place.Place) {
 	body := codec.PacketBody(h, raw[codec.PacketHeader:])
 	f.time = h.PublishTime
 	fresh := feed.Range{From: f.next, To: math.MaxUint64} // a part of the packet may be folded already
-	if until.seq > 0 {
-		fresh.To = until.seq
+	end, limited := until.Seq()
+	if limited {
+		fresh.To = end
 	}
 	for {
 		n, err := body.Decode(f.batch)
@@ -126,7 +132,7 @@ func (f *fold) packet(h *codec.Packet, raw []byte, until Place) {
 		}
 	}
 	f.next = h.First + h.Count
-	if until.seq > 0 {
-		f.next = min(f.next, until.seq)
+	if limited {
+		f.next = min(f.next, end)
 	}
 }

@@ -1,4 +1,4 @@
-package recording_test
+package edit_test
 
 import (
 	"strings"
@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/edit"
+	"tickfeed/codec/recording/place"
 )
 
 // hurried is a market day that was published in a second. Some of its ticks have no event time, one of 14:35
@@ -37,9 +39,9 @@ func TestMarketPlaces(t *testing.T) {
 	file := fromText(t, hurried)
 	times := map[uint64]string{3: "14:30", 4: "14:40", 5: "14:40", 6: "14:40", 8: "14:41", 9: "14:41", 10: "14:50"}
 	r := reader(t, file)
-	line, first, err := r.Timeline(recording.MarketClock)
+	line, first, err := r.Timeline(place.MarketClock)
 	require.NoError(t, err)
-	assert.Equal(t, recording.Timeline{At: recording.NoTime}, line)
+	assert.Equal(t, place.Timeline{At: place.NoTime}, line)
 	assert.Equal(t, "2026-03-02T14:30:00Z", time.Unix(0, first).UTC().Format(time.RFC3339))
 	ticks := recording.NewTicks(r, nil)
 	ticks.SetTimeline(line)
@@ -53,43 +55,43 @@ func TestMarketPlaces(t *testing.T) {
 			if seq := part.Ticks[i].Seq; times[seq] != "" {
 				assert.Equal(t, times[seq], time.Unix(0, at).UTC().Format("15:04"), seq)
 			} else {
-				assert.Equal(t, int64(recording.NoTime), at, seq)
+				assert.Equal(t, int64(place.NoTime), at, seq)
 			}
 		}
 	}
-	for place, want := range map[string]uint64{
+	for text, want := range map[string]uint64{
 		"14:30": 3, "14:30:00.000000001": 4, "14:35": 4, "14:40": 4, "14:40:30": 8, "14:41": 8, "14:41:01": 10, "14:50": 10,
 		"2020-01-01": 3, "start": 1, "+10m": 4, "-9m": 8, "seq:6": 6,
 	} {
-		at, err := recording.ParsePlace(place, nil)
+		at, err := place.Parse(text, nil)
 		require.NoError(t, err)
-		m, err := recording.StateAt(t.Context(), reader(t, file), at, recording.MarketClock, nil)
+		m, err := edit.StateAt(t.Context(), reader(t, file), at, place.MarketClock, nil)
 		require.NoError(t, err)
-		assert.Equal(t, want, m.Next, place)
-		assert.False(t, m.Beyond, place)
-		_, st, err := cut(t, hurried, place, "")
-		require.NoError(t, err, place)
-		assert.Equal(t, want, st.Range.From, place)
-		assert.EqualValues(t, 11, st.Range.To, place)
-		if place != "14:30" && want > 1 && place[0] != '-' && place[0] != '+' { // those are relative to --from, or on the next day
-			_, st, err = cut(t, hurried, "", place)
-			require.NoError(t, err, place)
-			assert.Equal(t, want, st.Range.To, place)
+		assert.Equal(t, want, m.Next, text)
+		assert.False(t, m.Beyond, text)
+		_, st, err := cut(t, hurried, text, "")
+		require.NoError(t, err, text)
+		assert.Equal(t, want, st.Range.From, text)
+		assert.EqualValues(t, 11, st.Range.To, text)
+		if text != "14:30" && want > 1 && text[0] != '-' && text[0] != '+' { // those are relative to --from, or on the next day
+			_, st, err = cut(t, hurried, "", text)
+			require.NoError(t, err, text)
+			assert.Equal(t, want, st.Range.To, text)
 		}
 	}
 	got, _, err := cut(t, hurried, "14:40:30", "14:41:01", "AAPL")
 	require.NoError(t, err)
 	assert.Contains(t, got, "packet 2026-03-03T00:00:00.5Z base=2026-03-02T14:40:00Z\n  skip 1\n  quote +60000000000 AAPL 187.25 1 188 1\nclosed\n",
 		"the tick of MSFT that is left out says when it is, too")
-	for _, place := range []string{"14:50:00.1", "seq:12", "2026-03-03"} {
-		at, err := recording.ParsePlace(place, nil)
+	for _, text := range []string{"14:50:00.1", "seq:12", "2026-03-03"} {
+		at, err := place.Parse(text, nil)
 		require.NoError(t, err)
-		m, err := recording.StateAt(t.Context(), reader(t, file), at, recording.MarketClock, nil)
+		m, err := edit.StateAt(t.Context(), reader(t, file), at, place.MarketClock, nil)
 		require.NoError(t, err)
-		assert.True(t, m.Beyond, place)
+		assert.True(t, m.Beyond, text)
 	}
 	// By publish time a packet is one place.
-	_, st, err := cutBy(t, recording.PublishClock, hurried, "00:00:00.2", "00:00:01")
+	_, st, err := cutBy(t, place.PublishClock, hurried, "00:00:00.2", "00:00:01")
 	require.NoError(t, err)
 	assert.Equal(t, []uint64{4, 10}, []uint64{st.Range.From, st.Range.To})
 }
@@ -97,23 +99,23 @@ func TestMarketPlaces(t *testing.T) {
 // The times of a recording are found without reading all of it. A recording without event times has publish
 // times only.
 func TestSpanIsFoundWithoutReadingAll(t *testing.T) {
-	span := func(lines string, clock recording.Clock) [2]string {
+	span := func(lines string, clock place.Clock) [2]string {
 		first, last, err := reader(t, fromText(t, lines)).Span(clock)
 		require.NoError(t, err)
 		return [2]string{time.Unix(0, first).UTC().Format(time.RFC3339Nano), time.Unix(0, last).UTC().Format(time.RFC3339Nano)}
 	}
 	for _, lines := range []string{hurried, strings.TrimSuffix(hurried, "closed\n")} {
-		assert.Equal(t, [2]string{"2026-03-02T14:30:00Z", "2026-03-02T14:50:00Z"}, span(lines, recording.MarketClock))
-		assert.Equal(t, [2]string{"2026-03-03T00:00:00Z", "2026-03-03T00:00:01Z"}, span(lines, recording.PublishClock))
+		assert.Equal(t, [2]string{"2026-03-02T14:30:00Z", "2026-03-02T14:50:00Z"}, span(lines, place.MarketClock))
+		assert.Equal(t, [2]string{"2026-03-03T00:00:00Z", "2026-03-03T00:00:01Z"}, span(lines, place.PublishClock))
 	}
 	timeless := "session lineage=a1:1\npacket 2026-03-03T00:00:00Z\n  define @0 #0 symbol=A price=0\npacket 2026-03-03T00:00:02Z\n  quote @0 A 1 1 2 1\nclosed\n"
-	assert.Equal(t, [2]string{"2026-03-03T00:00:00Z", "2026-03-03T00:00:02Z"}, span(timeless, recording.MarketClock))
+	assert.Equal(t, [2]string{"2026-03-03T00:00:00Z", "2026-03-03T00:00:02Z"}, span(timeless, place.MarketClock))
 	_, st, err := cut(t, timeless, "00:00:01", "")
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, st.Range.From)
-	first, last, err := reader(t, fromText(t, "session lineage=a1:1\nclosed\n")).Span(recording.MarketClock)
+	first, last, err := reader(t, fromText(t, "session lineage=a1:1\nclosed\n")).Span(place.MarketClock)
 	require.NoError(t, err)
-	assert.Equal(t, []int64{recording.NoTime, recording.NoTime}, []int64{first, last})
+	assert.Equal(t, []int64{place.NoTime, place.NoTime}, []int64{first, last})
 }
 
 // If a part begins inside a packet, the ticks before it in the packet are in the state once.
@@ -125,14 +127,4 @@ func TestCutCountsATickOnce(t *testing.T) {
 	assert.Equal(t, 1, st.Damages)
 	assert.Contains(t, got, "next=3\n")
 	assert.Regexp(t, `(?s)next=3\n.*summary A .*volume=10 trades=1.*gone 1 damaged.*summary A .*volume=20 trades=2.*trade A 7 10`, got)
-}
-
-func TestClockHasAName(t *testing.T) {
-	for _, clock := range []recording.Clock{recording.MarketClock, recording.PublishClock} {
-		got, err := recording.ParseClock(clock.String())
-		require.NoError(t, err)
-		assert.Equal(t, clock, got)
-	}
-	_, err := recording.ParseClock("wall")
-	assert.EqualError(t, err, `a clock is market or publish, got "wall"`)
 }

@@ -1,4 +1,4 @@
-package recording
+package edit
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 
 	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/place"
 	"tickfeed/feed"
 )
 
@@ -21,7 +23,7 @@ type MergeStats struct {
 // Merge writes the ticks of recordings of any lineages, which must be at their beginnings, into dst, a new
 // recording of a session of its own with new numbers, and closes dst. It merges tick by tick by their times on
 // clock, in the order in which a replay of the recordings plays them. On MarketClock each recording has its own
-// [Timeline]. On PublishClock a tick is due when it was published; but if its packet was published with the
+// [place.Timeline]. On PublishClock a tick is due when it was published; but if its packet was published with the
 // last of its events, as in imported recordings, the tick is due at its own event time, and not before an
 // earlier tick. Publish times do not change, except that none is before that of an earlier tick.
 //
@@ -32,7 +34,7 @@ type MergeStats struct {
 // number of bytes read so far.
 //
 // The error is ErrEmpty, or comes from ctx, from dst, or from reading.
-func Merge(ctx context.Context, dst File, h codec.FileHeader, readers []*Reader, clock Clock, read *atomic.Int64) (MergeStats, error) {
+func Merge(ctx context.Context, dst recording.File, h codec.FileHeader, readers []*recording.Reader, clock place.Clock, read *atomic.Int64) (MergeStats, error) {
 	m := &merger{directory: newDirectory(), state: feed.NewState()}
 	for _, r := range readers {
 		s := NewSource(r)
@@ -41,13 +43,13 @@ func Merge(ctx context.Context, dst File, h codec.FileHeader, readers []*Reader,
 		if err != nil {
 			return MergeStats{}, err
 		}
-		if line.Clock == MarketClock {
+		if line.Clock == place.MarketClock {
 			line.At = first // no tick is due before first
 		}
 		s.line = &line
 		m.feeds = append(m.feeds, &merged{Source: s, r: r, batch: make([]feed.Tick, 512)})
 	}
-	b, err := NewBuilder(dst, h, nil)
+	b, err := recording.NewBuilder(dst, h, nil)
 	if err != nil {
 		return MergeStats{}, err
 	}
@@ -69,7 +71,7 @@ func Merge(ctx context.Context, dst File, h codec.FileHeader, readers []*Reader,
 type merger struct {
 	*directory
 	feeds []*merged
-	b     *Builder
+	b     *recording.Builder
 	state *feed.State
 	told  definitions // the last definitions in the new recording
 }
@@ -77,7 +79,7 @@ type merger struct {
 // A merged is one of the recordings.
 type merged struct {
 	*Source
-	r     *Reader
+	r     *recording.Reader
 	batch []feed.Tick
 	i, n  int         // batch[i:n] is not written yet
 	own   definitions // the definitions in this recording
@@ -110,7 +112,7 @@ func (f *merged) head() int64 {
 
 // published returns the publish time for the current ticks.
 func (f *merged) published() int64 {
-	if f.line.Clock == PublishClock || f.byEvent && !f.stating {
+	if f.line.Clock == place.PublishClock || f.byEvent && !f.stating {
 		return f.head()
 	}
 	return f.time
@@ -182,13 +184,13 @@ func (m *merger) write(f *merged, until int64) error {
 		if err := m.b.AppendAt(f.published(), nil); err != nil {
 			return err
 		}
-		if err := m.b.Skip(holes.Withheld, SkipWithheld); err != nil {
+		if err := m.b.Skip(holes.Withheld, recording.SkipWithheld); err != nil {
 			return err
 		}
-		if err := m.b.Skip(holes.Expired, SkipExpired); err != nil {
+		if err := m.b.Skip(holes.Expired, recording.SkipExpired); err != nil {
 			return err
 		}
-		if err := m.b.Skip(holes.Lost-holes.Expired, SkipDamaged); err != nil {
+		if err := m.b.Skip(holes.Lost-holes.Expired, recording.SkipDamaged); err != nil {
 			return err
 		}
 		if err := m.b.Restate(m.state); err != nil {
@@ -196,8 +198,8 @@ func (m *merger) write(f *merged, until int64) error {
 		}
 	}
 	if f.stating { // packets of their own: their publish time is not that of their events, unlike perhaps in others
-		m.b.seal()
-		defer m.b.seal()
+		m.b.EndPacket()
+		defer m.b.EndPacket()
 	}
 	from, to := f.i, f.i
 	for ; to < f.n && (to == from || f.dues[to] <= until); to++ {
@@ -235,7 +237,7 @@ func (m *merger) append(f *merged, from, to int) error {
 	for from < to {
 		f.i = from
 		n := from + 1
-		for n < to && (f.byEvent && !f.stating || f.line.Clock == MarketClock || f.dues[n] == f.dues[from]) {
+		for n < to && (f.byEvent && !f.stating || f.line.Clock == place.MarketClock || f.dues[n] == f.dues[from]) {
 			n++
 		}
 		if err := m.appendAt(f, f.published(), f.batch[from:n]); err != nil {

@@ -1,4 +1,4 @@
-package recording_test
+package edit_test
 
 import (
 	"context"
@@ -9,6 +9,8 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/edit"
+	"tickfeed/codec/recording/place"
 	"tickfeed/feed"
 )
 
@@ -36,11 +38,11 @@ func TestMergeTickForTick(t *testing.T) {
 	}
 	var out memory
 	h := codec.FileHeader{Lineage: feed.Lineage{{ID: 0xb1, First: 1}}, Next: 1}
-	st, err := recording.Merge(context.Background(), &out, h, []*recording.Reader{imported(t, 1, trades...), imported(t, 2, quotes...)}, recording.PublishClock, nil)
+	st, err := edit.Merge(context.Background(), &out, h, []*recording.Reader{imported(t, 1, trades...), imported(t, 2, quotes...)}, place.PublishClock, nil)
 	require.NoError(t, err)
 	assert.EqualValues(t, 2*n, st.Ticks-1, "and one definition: the other says the same")
 
-	src := recording.NewSource(reader(t, out.Bytes()))
+	src := edit.NewSource(reader(t, out.Bytes()))
 	batch := make([]feed.Tick, 512)
 	last, backward, i := int64(0), 0, int64(0)
 	for {
@@ -74,9 +76,9 @@ func TestMergeKeepsTheOrderOfEachRecording(t *testing.T) {
 	}
 	var out memory
 	h := codec.FileHeader{Lineage: feed.Lineage{{ID: 0xb1, First: 1}}, Next: 1}
-	_, err := recording.Merge(context.Background(), &out, h, []*recording.Reader{imported(t, 1, at(10, 40, 20, 50)...), imported(t, 2, at(15, 25, 45)...)}, recording.PublishClock, nil)
+	_, err := edit.Merge(context.Background(), &out, h, []*recording.Reader{imported(t, 1, at(10, 40, 20, 50)...), imported(t, 2, at(15, 25, 45)...)}, place.PublishClock, nil)
 	require.NoError(t, err)
-	src := recording.NewSource(reader(t, out.Bytes()))
+	src := edit.NewSource(reader(t, out.Bytes()))
 	batch := make([]feed.Tick, 512)
 	n, err := src.Next(context.Background(), batch)
 	require.NoError(t, err)

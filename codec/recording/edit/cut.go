@@ -1,4 +1,4 @@
-package recording
+package edit
 
 import (
 	"context"
@@ -9,13 +9,15 @@ import (
 	"sync/atomic"
 
 	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/place"
 	"tickfeed/feed"
 )
 
 // A CutConfig selects a part of a recording.
 type CutConfig struct {
-	From, To Place        // the part is [From, To); zero places mean everything
-	Clock    Clock        // the times that From and To use
+	From, To place.Place  // the part is [From, To); zero places mean everything
+	Clock    place.Clock  // the times that From and To use
 	Filter   codec.Filter // instruments; empty for all in the recording
 	// Seen, if not nil, is called with the instruments up to the end of the part, perhaps several times.
 	Seen func(*feed.Definition)
@@ -41,7 +43,7 @@ var ErrEmpty = errors.New("recording: there is nothing in that part")
 // Numbers lost by damage become gone (damaged), followed by the state as far as it is known.
 //
 // The error is ErrEmpty, a *FilterError, or comes from ctx, from dst, or from reading.
-func Cut(ctx context.Context, dst File, r *Reader, cfg CutConfig) (CutStats, error) {
+func Cut(ctx context.Context, dst recording.File, r *recording.Reader, cfg CutConfig) (CutStats, error) {
 	c := &cutter{fold: newFold(r), cfg: cfg, dst: dst}
 	var err error
 	if c.locator, err = newLocator(r, cfg.Clock); err != nil {
@@ -86,8 +88,8 @@ type cutter struct {
 	*fold   // of everything read so far
 	locator *locator
 	cfg     CutConfig
-	dst     File
-	w       *Writer // nil before the part
+	dst     recording.File
+	w       *recording.Writer // nil before the part
 	stats   CutStats
 	over    bool
 
@@ -100,9 +102,9 @@ type cutter struct {
 	skipped codec.Packet // numbers not asked for, not written yet
 }
 
-func (c *cutter) item(item *Item) error {
+func (c *cutter) item(item *recording.Item) error {
 	switch item.Kind {
-	case KindHeader:
+	case recording.KindHeader:
 		if err := c.flush(); err != nil {
 			return err
 		}
@@ -110,7 +112,7 @@ func (c *cutter) item(item *Item) error {
 			return err
 		}
 		c.line = true
-	case KindSnapshot:
+	case recording.KindSnapshot:
 		if err := c.enter(item); err != nil || c.w == nil {
 			return err
 		}
@@ -118,13 +120,13 @@ func (c *cutter) item(item *Item) error {
 			return err
 		}
 		return c.begin(c.state)
-	case KindPackets:
-		for h, raw := range Packets(item.Data) {
+	case recording.KindPackets:
+		for h, raw := range recording.Packets(item.Data) {
 			if err := c.packet(&h, raw); err != nil || c.over {
 				return err
 			}
 		}
-	case KindDamage, KindTorn:
+	case recording.KindDamage, recording.KindTorn:
 		if c.w != nil {
 			c.stats.Damages++
 			c.stats.Missing += item.Range.Len()
@@ -160,7 +162,7 @@ func (c *cutter) begin(state *feed.State) error {
 		return c.w.Continue(h, state)
 	}
 	c.stats.Range.From = h.Next
-	c.w, err = NewWriter(c.dst, h, state)
+	c.w, err = recording.NewWriter(c.dst, h, state)
 	return err
 }
 
@@ -193,17 +195,17 @@ func (c *cutter) wants(id feed.InstrumentID) bool {
 
 func (c *cutter) packet(h *codec.Packet, raw []byte) error {
 	c.locator.pass(h, raw, &c.cfg.From, &c.cfg.To)
-	if c.cfg.To.Reached(h.First, NoTime) {
+	if c.cfg.To.Reached(h.First, place.NoTime) {
 		c.over = true
 		return nil
 	}
 	from, to := h.First, h.First+h.Count
-	if c.w == nil && !c.cfg.From.IsZero() && !c.cfg.From.Reached(h.First, NoTime) {
-		if !c.cfg.From.Reached(to-1, NoTime) {
-			c.fold.packet(h, raw, Place{})
+	if c.w == nil && !c.cfg.From.IsZero() && !c.cfg.From.Reached(h.First, place.NoTime) {
+		if !c.cfg.From.Reached(to-1, place.NoTime) {
+			c.fold.packet(h, raw, place.Place{})
 			return nil
 		}
-		from = c.cfg.From.seq
+		from, _ = c.cfg.From.Seq()
 		c.fold.packet(h, raw, c.cfg.From)
 	}
 	if seq, ok := c.cfg.To.Seq(); ok && seq < to {
@@ -225,7 +227,7 @@ func (c *cutter) packet(h *codec.Packet, raw []byte) error {
 	if err := c.write(h, raw, from, to); err != nil {
 		return err
 	}
-	c.fold.packet(h, raw, Place{})
+	c.fold.packet(h, raw, place.Place{})
 	return nil
 }
 
@@ -303,7 +305,7 @@ func (c *cutter) gone(r feed.Range) error {
 		return err
 	}
 	last := max(c.w.LastTime(), c.time)
-	if last == minTime {
+	if last == place.NoTime {
 		last = 0
 	}
 	for r.From < r.To {

@@ -1,4 +1,4 @@
-package recording
+package edit
 
 import (
 	"bytes"
@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 
 	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/place"
 	"tickfeed/feed"
 )
 
@@ -21,15 +23,18 @@ type JoinStats struct {
 	Agreed  uint64 // numbers that several recordings have, with the same bytes
 	Damages int    // damaged places in the recordings
 	Torn    int64  // bytes of incomplete messages at the ends of the recordings
-	Holes   []Hole // numbers that no recording has, in order; at most MaxDamages
-	More    int    // number of holes beyond MaxDamages
+	Holes   []Hole // numbers that no recording has, in order; at most MaxHoles
+	More    int    // number of holes beyond MaxHoles
 	Left    uint64 // numbers that no session owns, because a later session begins before them
 }
+
+// MaxHoles bounds the holes that JoinStats lists.
+const MaxHoles = 100
 
 // A Hole is a range of numbers without ticks, and the reason.
 type Hole struct {
 	feed.Range
-	Why SkipKind
+	Why recording.SkipKind
 }
 
 // A DisagreeError reports two recordings with different ticks under the same numbers.
@@ -55,7 +60,7 @@ func (e *FiltersError) Error() string {
 // Lineage returns the lineage of the last session in recordings if it contains every session in them. It reads
 // the recordings to their ends. The error is ErrUnrelated if there is no such lineage, a *FiltersError, or
 // comes from ctx or from reading.
-func Lineage(ctx context.Context, open []func() (*Reader, error)) (feed.Lineage, error) {
+func Lineage(ctx context.Context, open []func() (*recording.Reader, error)) (feed.Lineage, error) {
 	var headers []*codec.FileHeader
 	var of []int
 	for i, open := range open {
@@ -74,7 +79,7 @@ func Lineage(ctx context.Context, open []func() (*Reader, error)) (feed.Lineage,
 			if err != nil {
 				return nil, err
 			}
-			if item.Kind != KindHeader {
+			if item.Kind != recording.KindHeader {
 				continue
 			}
 			if len(headers) == 0 || of[len(of)-1] != i || headers[len(headers)-1].Lineage.Current() != item.Header.Lineage.Current() {
@@ -112,7 +117,7 @@ const maxHeaders = 1 << 16
 // not nil, is set to the number of bytes read so far.
 //
 // The error is a *DisagreeError, ErrEmpty, or comes from ctx, from dst, or from reading.
-func Join(ctx context.Context, dst File, lineage feed.Lineage, readers []*Reader, read *atomic.Int64) (JoinStats, error) {
+func Join(ctx context.Context, dst recording.File, lineage feed.Lineage, readers []*recording.Reader, read *atomic.Int64) (JoinStats, error) {
 	j := &joiner{dst: dst, lineage: lineage, next: math.MaxUint64}
 	for i, r := range readers {
 		t := &track{index: i, fold: newFold(r), joiner: j}
@@ -155,10 +160,10 @@ func Join(ctx context.Context, dst File, lineage feed.Lineage, readers []*Reader
 }
 
 type joiner struct {
-	dst     File
+	dst     recording.File
 	lineage feed.Lineage
 	tracks  []*track
-	w       *Writer
+	w       *recording.Writer
 	session feed.SessionID // the session being written
 	seed    uint32
 	next    uint64
@@ -175,14 +180,14 @@ type track struct {
 	run   []byte // packets after the current one
 	h     codec.Packet
 	raw   []byte // the current packet; nil at the end
-	hole  SkipKind
+	hole  recording.SkipKind
 	ticks bool // the packet has ticks, or numbers not asked for: it is not a hole
 }
 
 // advance goes to the next packet that belongs to the lineage.
 func (t *track) advance() error {
 	if t.raw != nil {
-		t.fold.packet(&t.h, t.raw, Place{})
+		t.fold.packet(&t.h, t.raw, place.Place{})
 	}
 	for {
 		for len(t.run) == 0 {
@@ -194,9 +199,9 @@ func (t *track) advance() error {
 				return err
 			}
 			switch {
-			case item.Kind == KindDamage || item.Kind == KindTorn && !item.Range.Empty():
+			case item.Kind == recording.KindDamage || item.Kind == recording.KindTorn && !item.Range.Empty():
 				t.stats.Damages++
-			case item.Kind == KindTorn:
+			case item.Kind == recording.KindTorn:
 				t.stats.Torn += item.Size
 			}
 			if err := t.enter(&item); err != nil {
@@ -210,7 +215,7 @@ func (t *track) advance() error {
 		owner, owned, ok := t.lineage.Owner(t.h.First)
 		if !ok || owner.ID != t.fold.header.Lineage.Current().ID {
 			t.stats.Left += t.h.Count
-			t.fold.packet(&t.h, t.raw, Place{})
+			t.fold.packet(&t.h, t.raw, place.Place{})
 			continue
 		}
 		if end := t.h.First + t.h.Count; end > owned.To {
@@ -221,13 +226,13 @@ func (t *track) advance() error {
 		k, err := body.Decode(tick[:])
 		t.ticks = k > 0 || err != nil || body.NotAsked() > 0
 		if !t.ticks {
-			t.hole = SkipWithheld
+			t.hole = recording.SkipWithheld
 			switch _, reason := body.Gone(); reason {
 			case 0:
 			case codec.GoneDamaged:
-				t.hole = SkipDamaged
+				t.hole = recording.SkipDamaged
 			default:
-				t.hole = SkipExpired
+				t.hole = recording.SkipExpired
 			}
 		}
 		return nil
@@ -268,7 +273,7 @@ func (j *joiner) step() (bool, error) {
 	if from != nil {
 		return true, j.packet(from)
 	}
-	hole := Hole{feed.Range{From: j.next, To: least}, SkipDamaged}
+	hole := Hole{feed.Range{From: j.next, To: least}, recording.SkipDamaged}
 	for _, t := range j.tracks {
 		if t.raw != nil && t.h.First <= j.next { // it gives the reason
 			hole.Why, hole.To = t.hole, min(hole.To, t.end())
@@ -298,11 +303,11 @@ func (j *joiner) line(t *track, state bool) error {
 	} else if state && t.fold.next < j.next { // the current packet began before
 		known = t.state.Clone()
 		part := &fold{r: t.r, header: t.fold.header, state: known, next: t.fold.next, time: t.fold.time, batch: t.batch}
-		part.packet(&t.h, t.raw, SeqPlace(j.next))
+		part.packet(&t.h, t.raw, place.Seq(j.next))
 	}
 	if j.w == nil {
 		var err error
-		j.w, err = NewWriter(j.dst, h, known)
+		j.w, err = recording.NewWriter(j.dst, h, known)
 		return err
 	}
 	if !j.broken {
@@ -340,7 +345,7 @@ func (j *joiner) packet(t *track) error {
 	if t.h.First != j.next || t.h.First+t.h.Count != end || t.fold.header.Seed != j.seed {
 		out, _, err := appendPart(j.buf[:0], &t.h, t.raw, j.next, end, nil, j.seed)
 		if err != nil {
-			return j.gone(Hole{feed.Range{From: j.next, To: end}, SkipDamaged}) // not a sound packet
+			return j.gone(Hole{feed.Range{From: j.next, To: end}, recording.SkipDamaged}) // not a sound packet
 		}
 		p, j.buf = out, out[:0]
 	}
@@ -373,16 +378,16 @@ func (j *joiner) gone(h Hole) error {
 		}
 	}
 	last := j.w.LastTime()
-	if last == minTime {
+	if last == place.NoTime {
 		last = 0
 	}
 	for h.From < h.To {
 		n := min(h.Len(), codec.MaxSpan)
 		entry := codec.AppendWithheld(nil, n)
 		switch h.Why {
-		case SkipExpired:
+		case recording.SkipExpired:
 			entry = codec.AppendGone(nil, n, codec.GoneExpired)
-		case SkipDamaged:
+		case recording.SkipDamaged:
 			entry = codec.AppendGone(nil, n, codec.GoneDamaged)
 		}
 		p := codec.Packet{First: h.From, Count: n, PublishTime: last}
@@ -391,7 +396,7 @@ func (j *joiner) gone(h Hole) error {
 		}
 		if k := len(j.stats.Holes); k > 0 && j.stats.More == 0 && j.stats.Holes[k-1].To == h.From && j.stats.Holes[k-1].Why == h.Why {
 			j.stats.Holes[k-1].To += n
-		} else if k < MaxDamages {
+		} else if k < MaxHoles {
 			j.stats.Holes = append(j.stats.Holes, Hole{feed.Range{From: h.From, To: h.From + n}, h.Why})
 		} else {
 			j.stats.More++

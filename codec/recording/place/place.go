@@ -1,4 +1,4 @@
-package recording
+package place
 
 import (
 	"fmt"
@@ -30,17 +30,17 @@ const (
 	placeJump
 )
 
-// PlaceHelp lists the forms that ParsePlace accepts.
-const PlaceHelp = "a time of day such as 09:45 or 14:30:00.250, a date and time such as 2026-01-05T09:45, a number as seq:N, a jump such as +10s or -1m, or start"
+// Help lists the forms that Parse accepts.
+const Help = "a time of day such as 09:45 or 14:30:00.250, a date and time such as 2026-01-05T09:45, a number as seq:N, a jump such as +10s or -1m, or start"
 
-// ParsePlace parses a place: a time of day (15:04, with seconds and decimals), a date and time (RFC 3339, or
+// Parse parses a place: a time of day (15:04, with seconds and decimals), a date and time (RFC 3339, or
 // without a zone), seq:N, a duration with a sign, or start. Times without a zone are in zone; nil means UTC.
 // The error lists these forms.
-func ParsePlace(s string, zone *time.Location) (Place, error) {
+func Parse(s string, zone *time.Location) (Place, error) {
 	if zone == nil {
 		zone = time.UTC
 	}
-	wrong := fmt.Errorf("%.64q is no place in a recording; write %s", s, PlaceHelp)
+	wrong := fmt.Errorf("%.64q is no place in a recording; write %s", s, Help)
 	if s == "start" {
 		return Place{kind: placeStart}, nil
 	}
@@ -74,15 +74,15 @@ func ParsePlace(s string, zone *time.Location) (Place, error) {
 	return Place{}, wrong
 }
 
-// SeqPlace returns the place before the tick with number seq, or before the next tick if there is none.
-func SeqPlace(seq uint64) Place { return Place{kind: placeSeq, seq: seq} }
+// Seq returns the place before the tick with number seq, or before the next tick if there is none.
+func Seq(seq uint64) Place { return Place{kind: placeSeq, seq: seq} }
 
-// TimePlace returns the place before the first tick at or after t, in ns since the Unix epoch.
-func TimePlace(t int64) Place { return Place{kind: placeTime, at: t} }
+// Time returns the place before the first tick at or after t, in ns since the Unix epoch.
+func Time(t int64) Place { return Place{kind: placeTime, at: t} }
 
-// JumpPlace returns the place at distance d from the beginning or, if d is negative, from the end. In a seek
+// Jump returns the place at distance d from the beginning or, if d is negative, from the end. In a seek
 // the distance is from the current place of the replay.
-func JumpPlace(d time.Duration) Place { return Place{kind: placeJump, at: int64(d)} }
+func Jump(d time.Duration) Place { return Place{kind: placeJump, at: int64(d)} }
 
 // IsZero reports whether p is no place.
 func (p Place) IsZero() bool { return p.kind == placeNone }
@@ -99,7 +99,7 @@ func (p Place) Time() (t int64, ok bool) { return p.at, p.kind == placeTime }
 // Jump returns the distance of p; ok is false if p is not a jump.
 func (p Place) Jump() (d time.Duration, ok bool) { return time.Duration(p.at), p.kind == placeJump }
 
-// Relative reports whether p is a time of day or a jump, for which ResolvePlaces needs the times of the
+// Relative reports whether p is a time of day or a jump, for which Resolve needs the times of the
 // recording.
 func (p Place) Relative() bool { return p.kind == placeDaily || p.kind == placeJump }
 
@@ -117,12 +117,12 @@ func (p Place) Follows(q Place) bool {
 	return true
 }
 
-// ResolvePlaces turns the bounds of a part of a recording into numbers and times. The times of the recording
+// Resolve turns the bounds of a part of a recording into numbers and times. The times of the recording
 // are from first to last, in ns since the Unix epoch. A time of day is on the day of first in its zone, or on
 // the next day if it is before first and the recording reaches that; the time of day to is the next one after
 // both from and first, but never on a day that the recording does not reach: then the part is empty. A jump
 // ahead is from first, or, for to, from the place from; a jump back is from last.
-func ResolvePlaces(from, to Place, first, last int64) (Place, Place) {
+func Resolve(from, to Place, first, last int64) (Place, Place) {
 	switch from.kind {
 	case placeDaily:
 		at := from.On(first, 0)
@@ -155,14 +155,14 @@ func ResolvePlaces(from, to Place, first, last int64) (Place, Place) {
 func jump(p Place, first, last int64) Place {
 	if p.at < 0 {
 		if at := last + p.at; at < last {
-			return TimePlace(at)
+			return Time(at)
 		}
-		return TimePlace(math.MinInt64)
+		return Time(math.MinInt64)
 	}
 	if at := first + p.at; at >= first {
-		return TimePlace(at)
+		return Time(at)
 	}
-	return TimePlace(math.MaxInt64)
+	return Time(math.MaxInt64)
 }
 
 // On returns the time of day p on the day of t in p's zone, plus the given number of days, in ns since the Unix
