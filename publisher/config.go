@@ -89,7 +89,7 @@ const (
 	DefaultMaxLag      = 5 * time.Second
 	HandshakeTimeout   = 5 * time.Second // time that a client has to log in
 
-	defaultHandshakes = 1024 // half as many with TLS, see secureShare
+	defaultHandshakes = 1024 // a quarter of them with TLS, see secureShare
 	segmentSize       = 1 << 20
 	minSegments       = 8
 	packetTarget      = 16 << 10 // body size in bytes above which a packet is sealed
@@ -164,10 +164,11 @@ func (c *Config) fill() error {
 // authenticates reports whether clients must show who they are.
 func (c *Config) authenticates() bool { return c.Token != "" || c.Authorize != nil }
 
-// secureShare is how many times fewer clients log in at the same time with TLS than without, by default: a TLS handshake takes about
-// 32 KiB while it is under way. With 4, the memory for a thousand handshakes that do not end falls from 25 to 20 MiB only, since
-// more than half of it is garbage of those that have ended, but an honest client waits longer than a second for its place.
-const secureShare = 2
+// secureShare is how many times fewer clients log in at the same time with TLS than without, by default. A client that sends a whole
+// ClientHello and nothing more holds 13 KiB of heap and a stack of 16 KiB, and leaves 40 KiB of garbage: a thousand of them cost 28 MiB
+// with 4, and 38 MiB with 2. With 8 an honest client would wait longer than a second for its place, or have too little time for its
+// handshake, see secureGrace.
+const secureShare = 4
 
 // handshakes returns maxHandshakes or its default.
 func (c *Config) handshakes() int {

@@ -12,7 +12,7 @@ import (
 // Minimum times for a handshake when another connection waits for its place.
 const (
 	loginGrace  = 20 * time.Millisecond
-	secureGrace = 500 * time.Millisecond // with TLS, which takes more turns and processor time
+	secureGrace = 300 * time.Millisecond // with TLS, which takes one more round trip, around the world at most, and processor time
 )
 
 // An entrant is a connection that has not logged in.
