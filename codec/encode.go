@@ -22,7 +22,7 @@ func Append(dst []byte, m Message) ([]byte, error) {
 		e.out[at] |= byte(e.elements)
 	}
 	size := len(e.out) - at
-	if bound := Bound(e.typ); e.err == nil && size > bound {
+	if bound := e.typ.Bound(); e.err == nil && size > bound {
 		e.err = fmt.Errorf("%v: %d bytes, at most %d", e.typ, size, bound)
 	}
 	if e.err != nil {

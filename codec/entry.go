@@ -11,8 +11,11 @@ import (
 // The body of a packet or snapshot part is a sequence of entries. This file writes them; body.go reads them, and fixed.go does
 // both for the entries with a fixed-width pattern. PROTOCOL.md, "Body entries", is the specification.
 
-// MaxEntry is the maximum size of an entry that AppendTick writes, in bytes.
-const MaxEntry = 512
+// Maximum sizes of an entry, in bytes.
+const (
+	MaxEntry = 512       // that AppendTick writes
+	MaxFixed = wideTrade // that AppendFixed writes
+)
 
 // AppendTick appends t as an entry of a packet with the given base event time. It
 // allocates nothing if dst has MaxEntry bytes of spare capacity. The tick must be valid, see [ValidateTick]: its kind is known,

@@ -7,8 +7,12 @@ import (
 	"tickfeed/feed"
 )
 
-// Version is the protocol version that this package speaks.
-const Version = 1
+const (
+	// Version is the protocol version that this package speaks.
+	Version = 1
+	// FileMagic is the first field of a file header.
+	FileMagic = "tickfeed"
+)
 
 // A Type is the first element of a message. An unknown type up to MaxCritical ends the connection; messages of greater unknown
 // types are skipped.
@@ -71,12 +75,6 @@ const (
 	MinHeartbeat = time.Millisecond // least heartbeat interval
 	MaxDuration  = 24 * time.Hour   // greatest heartbeat interval, lag bound and retry-after
 )
-
-// FileMagic is the first field of a file header.
-const FileMagic = "tickfeed"
-
-// TrailerSize is the size of a trailer, in bytes.
-const TrailerSize = 29
 
 // A Token holds a client's credentials. Its text form is always "(secret)".
 type Token string

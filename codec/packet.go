@@ -11,10 +11,11 @@ import (
 // can fill in the header when it seals the packet, a reader can find the end of a packet without scanning it, and
 // a damaged file can be searched for packets.
 
-// PacketHeader and PartHeader are the sizes of the headers before the body, in bytes.
+// Sizes of what has a fixed length, in bytes.
 const (
-	PacketHeader = 46
-	PartHeader   = 37
+	PacketHeader = 46 // before the body of a packet
+	PartHeader   = 37 // before the body of a snapshot part
+	TrailerSize  = 29
 )
 
 const (

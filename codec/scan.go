@@ -6,7 +6,7 @@ import "encoding/binary"
 const maxControl = 65536
 
 // Bound returns the greatest length of a message of type t, in bytes.
-func Bound(t Type) int {
+func (t Type) Bound() int {
 	switch t {
 	case TypeHello:
 		return MaxHello
@@ -144,7 +144,7 @@ func (s *scanner) element(b []byte, limit int) (whole bool, err error) {
 // bits; for an int of 32 bits, length has cut it.)
 func (s *scanner) checkBound(n, limit int) error {
 	if s.typ != 0 {
-		limit = min(limit, Bound(s.typ))
+		limit = min(limit, s.typ.Bound())
 	}
 	if least := s.pos + n + s.pending; least > limit {
 		return malformed("%s: at least %d bytes long at byte %d, at most %d", s.name(), least, s.pos, limit)

@@ -85,7 +85,7 @@ func TestScanRefuses(t *testing.T) {
 
 func TestScanHoldsEachBoundToTheByte(t *testing.T) {
 	for _, typ := range []Type{TypeHello, TypeEnd, MaxType} {
-		bound := Bound(typ)
+		bound := typ.Bound()
 		for extra, ok := range []bool{true, false} {
 			raw := []byte{0x92, byte(typ), 0xda, byte((bound - 5 + extra) >> 8), byte(bound - 5 + extra)}
 			raw = append(raw, make([]byte, bound-5+extra)...)

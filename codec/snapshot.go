@@ -44,9 +44,9 @@ func AppendSnapshot(dst []byte, begin *SnapshotBegin, entries iter.Seq[feed.Tick
 	return Append(dst, &SnapshotEnd{Seq: begin.Seq, Parts: part.Index})
 }
 
-// FoldPart applies the entries of part p to s, as [Body.Decode] and [feed.State.Apply] would, and
+// Fold applies the entries of part p to s, as [Body.Decode] and [feed.State.Apply] would, and
 // returns the first error of either. It is cheaper, because it reuses the memory that only the ticks point to.
-func FoldPart(s *feed.State, p *SnapshotPart) error {
+func (p *SnapshotPart) Fold(s *feed.State) error {
 	b := PartBody(p)
 	b.kept = new(kept)
 	b.kept.texts.Grow(len(b.rest) / 8) // about the share of symbols, nearly all of which the state keeps
@@ -69,5 +69,5 @@ func FoldPart(s *feed.State, p *SnapshotPart) error {
 	}
 }
 
-// foldRoom is how many entries FoldPart decodes before it applies them.
+// foldRoom is how many entries Fold decodes before it applies them.
 const foldRoom = 16

@@ -51,9 +51,9 @@ func parts(tb testing.TB, raw []byte) (out [][]byte) {
 	}
 }
 
-// FoldPart gives the same state as applying the part's ticks, and the state shares no memory: the bytes may be
+// Fold gives the same state as applying the part's ticks, and the state shares no memory: the bytes may be
 // used again, and so may the memory that the ticks pointed to.
-func TestFoldPart(t *testing.T) {
+func TestFold(t *testing.T) {
 	was := feed.NewState()
 	foldMarket(t, was, 60_000)
 	odd := feed.Tick{Kind: feed.KindDefinition, Instrument: 4000, Extra: &feed.Extra{Definition: &feed.Definition{Symbol: "Ü", Venue: "€", Currency: "€"}}}
@@ -64,7 +64,7 @@ func TestFoldPart(t *testing.T) {
 	for _, raw := range parts(t, raw) {
 		part, err := ParsePart(raw, 99)
 		require.NoError(t, err)
-		require.NoError(t, FoldPart(is, &part))
+		require.NoError(t, part.Fold(is))
 		clear(raw)
 	}
 	assert.Empty(t, was.Diff(is))
@@ -72,7 +72,7 @@ func TestFoldPart(t *testing.T) {
 	raw, again := marketSnapshot(t, 200)
 	part, err := ParsePart(parts(t, raw)[0], 99)
 	require.NoError(t, err)
-	assert.LessOrEqual(t, allocated(16<<10, func() { err = FoldPart(again, &part) }), uint64(16<<10), "what a state knows costs little")
+	assert.LessOrEqual(t, allocated(16<<10, func() { err = part.Fold(again) }), uint64(16<<10), "what a state knows costs little")
 	require.NoError(t, err)
 
 	first := feed.Tick{Kind: feed.KindDefinition, Extra: &feed.Extra{Definition: &feed.Definition{Symbol: "A"}}}
@@ -85,7 +85,7 @@ func TestFoldPart(t *testing.T) {
 		"an entry cut short":         {AppendTick(AppendTick(nil, &first, noon), &quote, noon)[:40], "malformed"},
 	} {
 		s := feed.NewState()
-		assert.ErrorContains(t, FoldPart(s, &SnapshotPart{Base: noon, Body: bad.body}), bad.want, name)
+		assert.ErrorContains(t, (&SnapshotPart{Base: noon, Body: bad.body}).Fold(s), bad.want, name)
 		assert.Equal(t, 1, s.Len(), "%s: what comes before it is folded", name)
 	}
 }
@@ -253,7 +253,7 @@ func BenchmarkSnapshot(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if err := FoldPart(is, &part); err != nil {
+				if err := part.Fold(is); err != nil {
 					b.Fatal(err)
 				}
 			}

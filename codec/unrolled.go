@@ -40,9 +40,6 @@ const (
 	headWT       = 0x98_00_ce_00000000_d3 | codeTrade<<48
 )
 
-// MaxFixed is the maximum size of an entry that AppendFixed writes, in bytes.
-const MaxFixed = wideTrade
-
 // IsFixed reports whether t is valid and has a fixed-width pattern, so that AppendFixed accepts it. (AppendFixed does not
 // call it: without vectors it is faster to check for a narrow pattern first.)
 func IsFixed(t *feed.Tick) bool {

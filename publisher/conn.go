@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tickfeed/codec"
+	"tickfeed/codec/liveness"
 )
 
 // A conn is one subscriber. Its reader, a succession of goroutines that run one at a time, receives pulses and
@@ -24,7 +25,7 @@ type conn struct {
 	nc       net.Conn
 	client   client
 	progress progress
-	alive    codec.Liveness // on the clock of the publisher
+	alive    liveness.Monitor // on the clock of the publisher
 	mail     mailbox
 	in       receiver
 	pump     *pump

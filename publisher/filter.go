@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tickfeed/codec"
+	"tickfeed/codec/pattern"
 	"tickfeed/feed"
 )
 
@@ -16,7 +17,7 @@ import (
 type wanted struct {
 	filter  codec.Filter
 	permit  *Permission // of the user; nil for everything
-	matcher *codec.Matcher
+	matcher *pattern.Matcher
 	steps   int                 // steps that the matcher took to make the set
 	bits    []uint64            // by instrument id
 	n       int                 // number of instruments in the set
@@ -36,7 +37,7 @@ func newWanted(filter codec.Filter, permit *Permission, known definitions) *want
 	if filter.All() && permit.whole() {
 		return nil
 	}
-	w := &wanted{filter: filter, permit: permit, matcher: codec.NewMatcher(filter)}
+	w := &wanted{filter: filter, permit: permit, matcher: pattern.NewMatcher(filter)}
 	for t := range known.Definitions(nil) {
 		w.define(t.Instrument, t.Definition())
 	}

@@ -57,7 +57,7 @@
 // # Decisions
 //
 // These are decided without a clock, a log or a socket, by functions that take values and return values: where a line
-// starts (codec/start), whether a client is alive (codec.Liveness), whether it is too slow (lagLimit), when it may change
+// starts (codec/start), whether a client is alive (liveness.Monitor), whether it is too slow (lagLimit), when it may change
 // its filter (changeRate).
 
 package publisher

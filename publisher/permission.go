@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tickfeed/codec"
+	"tickfeed/codec/pattern"
 	"tickfeed/feed"
 	"tickfeed/feed/words"
 )
@@ -66,8 +67,8 @@ type Permission struct {
 
 	once        sync.Once
 	err         error
-	allowed     codec.Filter   // the canonical form of Allow
-	allow, deny *codec.Matcher // nil for all, and for none
+	allowed     codec.Filter     // the canonical form of Allow
+	allow, deny *pattern.Matcher // nil for all, and for none
 }
 
 // errUnauthorized is why a client is refused that has no valid credentials.
@@ -81,14 +82,14 @@ func (p *Permission) check() error {
 			return
 		}
 		if !p.allowed.All() {
-			p.allow = codec.NewMatcher(p.allowed)
+			p.allow = pattern.NewMatcher(p.allowed)
 		}
 		if err := p.Deny.Validate(); err != nil {
 			p.err = fmt.Errorf("publisher: Permission of user %q: Deny: %w", p.User, err)
 			return
 		}
 		if len(p.Deny) > 0 {
-			p.deny = codec.NewMatcher(p.Deny)
+			p.deny = pattern.NewMatcher(p.Deny)
 		}
 		switch {
 		case p.Depth > DepthL1:
@@ -253,11 +254,11 @@ func meet(asked, allowed codec.Filter) (both codec.Filter, some bool) {
 	for _, a := range asked {
 		var met codec.Filter
 		for _, b := range allowed {
-			m, ok := codec.Meet(a, b)
-			if !ok || slices.ContainsFunc(met, func(o string) bool { return codec.Within(m, o) }) {
+			m, ok := pattern.Meet(a, b)
+			if !ok || slices.ContainsFunc(met, func(o string) bool { return pattern.Within(m, o) }) {
 				continue
 			}
-			met = slices.DeleteFunc(met, func(o string) bool { return codec.Within(o, m) })
+			met = slices.DeleteFunc(met, func(o string) bool { return pattern.Within(o, m) })
 			met = append(met, m)
 		}
 		both = append(both, met...)
@@ -272,7 +273,7 @@ func meet(asked, allowed codec.Filter) (both codec.Filter, some bool) {
 // within reports whether allowed selects everything that asked selects. It may return false if that is hard to see.
 func within(asked, allowed codec.Filter) bool {
 	return !asked.All() && comparable(asked, allowed) && !slices.ContainsFunc(asked, func(a string) bool {
-		return !slices.ContainsFunc(allowed, func(b string) bool { return codec.Within(a, b) })
+		return !slices.ContainsFunc(allowed, func(b string) bool { return pattern.Within(a, b) })
 	})
 }
 
@@ -286,12 +287,12 @@ func without(f, deny codec.Filter) (kept, taken codec.Filter) {
 		return append(codec.Filter{}, f...), deny
 	}
 	for _, p := range f {
-		if !slices.ContainsFunc(deny, func(d string) bool { return codec.Within(p, d) }) {
+		if !slices.ContainsFunc(deny, func(d string) bool { return pattern.Within(p, d) }) {
 			kept = append(kept, p)
 		}
 	}
 	for _, d := range deny {
-		if slices.ContainsFunc(f, func(p string) bool { _, ok := codec.Meet(p, d); return ok }) {
+		if slices.ContainsFunc(f, func(p string) bool { _, ok := pattern.Meet(p, d); return ok }) {
 			taken = append(taken, d)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tickfeed/codec"
+	"tickfeed/codec/liveness"
 	"tickfeed/feed/nouns"
 )
 
@@ -251,7 +252,7 @@ func (p *Publisher) WaitConfirmed(ctx context.Context) error {
 	r := &p.serving.roster
 	for {
 		final := p.serving.final.Load()
-		lacking, wait := r.lacking(final, codec.DeadAfter*p.cfg.Heartbeat)
+		lacking, wait := r.lacking(final, liveness.DeadAfter*p.cfg.Heartbeat)
 		if final != 0 && !lacking {
 			return nil
 		}

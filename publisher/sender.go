@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tickfeed/codec"
+	"tickfeed/codec/liveness"
 )
 
 // A sender writes to the socket of one connection; nothing else does. It belongs to the goroutine that holds the turn
@@ -18,7 +19,7 @@ type sender struct {
 	nc    net.Conn
 	try   func([]byte) (int, error) // writes what fits without waiting; nil if nc cannot do that
 	holds func() bool               // nc has taken bytes that the socket has not; always false without TLS
-	alive *codec.Liveness
+	alive *liveness.Monitor
 	clock *clock
 
 	buf      []byte // memory of rest, and scratch memory for what is sent next; nil until needed
@@ -30,7 +31,7 @@ type sender struct {
 	bytes    atomic.Uint64 // written
 }
 
-func newSender(nc net.Conn, raw rawSocket, alive *codec.Liveness, c *clock) sender {
+func newSender(nc net.Conn, raw rawSocket, alive *liveness.Monitor, c *clock) sender {
 	holds := func() bool { return false }
 	if secure, ok := nc.(*secureConn); ok {
 		holds = secure.holds

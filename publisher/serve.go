@@ -16,6 +16,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/certs"
+	"tickfeed/codec/liveness"
 	"tickfeed/codec/lobby"
 	"tickfeed/codec/neterror"
 
@@ -256,7 +257,7 @@ func (p *Publisher) remove(c *conn) {
 func (p *Publisher) farewell(nc net.Conn, m codec.Message) {
 	until := time.Now().Add(refusalWait)
 	_ = nc.SetReadDeadline(until)
-	out := newSender(nc, nil, new(codec.Liveness), &p.clock)
+	out := newSender(nc, nil, new(liveness.Monitor), &p.clock)
 	if out.last(m, until, refusalWait, func(until time.Time) (time.Time, bool) { return until, false }) {
 		discardInput(nc)
 	}

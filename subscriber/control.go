@@ -108,7 +108,7 @@ func (l *line) part(raw []byte) error {
 	if s.size += len(raw); s.size > maxSnapshot {
 		return violation("snapshot of more than %d MiB", maxSnapshot>>20)
 	}
-	if err := codec.FoldPart(s.state, &p); err != nil {
+	if err := p.Fold(s.state); err != nil {
 		return &ProtocolError{What: "snapshot", Err: err}
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tickfeed/codec"
+	"tickfeed/codec/liveness"
 )
 
 // A wire is the reading side of a connection. Each read has a deadline, from the handshake or from alive.
@@ -18,7 +19,7 @@ type wire struct {
 	ctx    context.Context
 	woken  *atomic.Bool
 	began  time.Time // the instant from which alive counts
-	alive  codec.Liveness
+	alive  liveness.Monitor
 	until  time.Time // if not zero, the deadline of the handshake, which replaces the deadline from alive
 	saveBy time.Time // if not zero, an earlier deadline, to save the position
 	first  [8]byte   // the first bytes from the peer
@@ -108,14 +109,14 @@ func (w *writer) run() {
 		var err error
 		select {
 		case <-ticker.C:
-			err = w.write(w.pulse(), codec.DeadAfter*w.interval)
+			err = w.write(w.pulse(), liveness.DeadAfter*w.interval)
 		case <-poke:
-			err = w.write(w.pulse(), codec.DeadAfter*w.interval)
+			err = w.write(w.pulse(), liveness.DeadAfter*w.interval)
 			poke, pause = nil, time.After(pulsePause)
 		case <-pause:
 			poke, pause = w.poke, nil
 		case m := <-w.send:
-			err = w.write(m, codec.DeadAfter*w.interval)
+			err = w.write(m, liveness.DeadAfter*w.interval)
 		case m := <-w.bye:
 			if m != nil {
 				_ = w.write(m, goodbyeTimeout) // best effort: the connection ends either way

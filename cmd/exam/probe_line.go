@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tickfeed/codec"
+	"tickfeed/codec/liveness"
 	"tickfeed/codec/start"
 	"tickfeed/feed"
 )
@@ -291,7 +292,7 @@ func (l *line) read() {
 			l.stall.Store(false)
 		}
 		// The publisher has three intervals, and one more for the machine that both share; a long time for its welcome.
-		dead := heard.Add((codec.DeadAfter + 1) * l.interval)
+		dead := heard.Add((liveness.DeadAfter + 1) * l.interval)
 		if l.welcome == nil {
 			dead = heard.Add(welcomeTime)
 		}

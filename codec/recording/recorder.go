@@ -231,7 +231,7 @@ func (r *Recorder) Packet(raw []byte) error {
 	case p.First > next:
 		return fmt.Errorf("recording: internal error: packet %v does not join at %d", p.Range(), next)
 	case p.First < next:
-		rest, err := codec.AppendRest(r.buf[:0], raw, next, r.w.Header().Seed)
+		rest, _, err := AppendPart(r.buf[:0], &p, raw, next, end, nil, r.w.Header().Seed)
 		if err != nil {
 			return err
 		}

@@ -268,8 +268,8 @@ func appendSealed(dst []byte, m codec.Message) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	if size := len(out) - at + sealSize; size > codec.Bound(m.Type()) {
-		return dst, fmt.Errorf("%v: %d bytes, at most %d", m.Type(), size, codec.Bound(m.Type()))
+	if size := len(out) - at + sealSize; size > m.Type().Bound() {
+		return dst, fmt.Errorf("%v: %d bytes, at most %d", m.Type(), size, m.Type().Bound())
 	}
 	out[at]++ // one more element; messages have fewer than 15
 	out = append(out, 0xce, 0, 0, 0, 0)

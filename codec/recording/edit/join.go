@@ -343,7 +343,7 @@ func (j *joiner) packet(t *track) error {
 	j.stats.Packets++
 	p := t.raw
 	if t.h.First != j.next || t.h.First+t.h.Count != end || t.fold.header.Seed != j.seed {
-		out, _, err := appendPart(j.buf[:0], &t.h, t.raw, j.next, end, nil, j.seed)
+		out, _, err := recording.AppendPart(j.buf[:0], &t.h, t.raw, j.next, end, nil, j.seed)
 		if err != nil {
 			return j.gone(Hole{feed.Range{From: j.next, To: end}, recording.SkipDamaged}) // not a sound packet
 		}
@@ -359,8 +359,8 @@ func agree(a, b *track, r feed.Range) (bool, error) {
 		return bytes.Equal(a.raw[codec.PacketHeader:], b.raw[codec.PacketHeader:]), nil
 	}
 	// Both are cut to r; their offsets have the same base unless one base was recomputed.
-	x, _, errX := appendPart(nil, &a.h, a.raw, r.From, r.To, nil, 0)
-	y, _, errY := appendPart(nil, &b.h, b.raw, r.From, r.To, nil, 0)
+	x, _, errX := recording.AppendPart(nil, &a.h, a.raw, r.From, r.To, nil, 0)
+	y, _, errY := recording.AppendPart(nil, &b.h, b.raw, r.From, r.To, nil, 0)
 	if errX != nil || errY != nil {
 		return errX != nil && errY != nil, nil
 	}

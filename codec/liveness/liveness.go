@@ -1,17 +1,31 @@
-package codec
+// Package liveness decides whether the peer of a connection is alive (PROTOCOL.md, "A connection").
+//
+//	alive := liveness.Monitor{Interval: time.Second}
+//	alive.Listen(now) // from now on, silence counts
+//	<-arrived
+//	alive.Heard()
+//	alive.Listen(clock())
+//	if alive.Dead(clock()) { // at alive.DeadAt
+//		return errors.New("the peer is silent")
+//	}
+//	if clock() >= alive.BeatAt() {
+//		send(heartbeat)
+//		alive.Spoke(clock())
+//	}
+package liveness
 
 import (
 	"sync/atomic"
 	"time"
 )
 
-// A Liveness decides whether the peer of a connection is alive, by how long this side has listened without a sign of
+// A Monitor decides whether the peer of a connection is alive, by how long this side has listened without a sign of
 // life, and when this side must give one itself (PROTOCOL.md, "A connection"). It serves both sides. It reads no clock:
 // each time is since an instant that its owner chose.
 //
 // Interval must be set before use. Came belongs to the goroutine that reads; the other methods are safe for concurrent
 // use.
-type Liveness struct {
+type Monitor struct {
 	Interval time.Duration // of heartbeats and pulses
 
 	since   atomic.Int64 // 1 + when listening began, in ns; 0 from a sign of life until listening begins again
@@ -29,16 +43,16 @@ const (
 const aliveBytes = 4096
 
 // Listen notes that this side waits for the peer from now on, unless it does already.
-func (l *Liveness) Listen(now time.Duration) { l.since.CompareAndSwap(0, 1+int64(now)) }
+func (l *Monitor) Listen(now time.Duration) { l.since.CompareAndSwap(0, 1+int64(now)) }
 
 // Heard notes a sign of life. Time counts again from the next call of Listen.
-func (l *Liveness) Heard() {
+func (l *Monitor) Heard() {
 	l.since.Store(0)
 	l.partial = 0
 }
 
 // Came notes that n bytes of an unfinished message have arrived.
-func (l *Liveness) Came(n int) {
+func (l *Monitor) Came(n int) {
 	if n >= l.partial+aliveBytes {
 		l.since.Store(0)
 		l.partial = n
@@ -46,7 +60,7 @@ func (l *Liveness) Came(n int) {
 }
 
 // Pause excludes d, during which this side did not listen.
-func (l *Liveness) Pause(d time.Duration) {
+func (l *Monitor) Pause(d time.Duration) {
 	if since := l.since.Load(); since != 0 {
 		l.since.Store(since + int64(d))
 	}
@@ -54,14 +68,14 @@ func (l *Liveness) Pause(d time.Duration) {
 
 // StaleAt and DeadAt return when the peer counts as stale, after two intervals of silence, and as dead, after three. A
 // side that does not listen at the moment begins to at now.
-func (l *Liveness) StaleAt(now time.Duration) time.Duration {
+func (l *Monitor) StaleAt(now time.Duration) time.Duration {
 	return l.from(now) + StaleAfter*l.Interval
 }
 
 // DeadAt is described with StaleAt.
-func (l *Liveness) DeadAt(now time.Duration) time.Duration { return l.from(now) + DeadAfter*l.Interval }
+func (l *Monitor) DeadAt(now time.Duration) time.Duration { return l.from(now) + DeadAfter*l.Interval }
 
-func (l *Liveness) from(now time.Duration) time.Duration {
+func (l *Monitor) from(now time.Duration) time.Duration {
 	if since := l.since.Load(); since != 0 {
 		return time.Duration(since - 1)
 	}
@@ -69,16 +83,16 @@ func (l *Liveness) from(now time.Duration) time.Duration {
 }
 
 // Stale reports whether the peer is stale at now.
-func (l *Liveness) Stale(now time.Duration) bool { return now >= l.StaleAt(now) }
+func (l *Monitor) Stale(now time.Duration) bool { return now >= l.StaleAt(now) }
 
 // Dead reports whether the peer is dead at now.
-func (l *Liveness) Dead(now time.Duration) bool { return now >= l.DeadAt(now) }
+func (l *Monitor) Dead(now time.Duration) bool { return now >= l.DeadAt(now) }
 
 // Spoke notes that this side sent something at now.
-func (l *Liveness) Spoke(now time.Duration) { l.spoke.Store(int64(now)) }
+func (l *Monitor) Spoke(now time.Duration) { l.spoke.Store(int64(now)) }
 
 // LastSpoke returns when this side last sent something.
-func (l *Liveness) LastSpoke() time.Duration { return time.Duration(l.spoke.Load()) }
+func (l *Monitor) LastSpoke() time.Duration { return time.Duration(l.spoke.Load()) }
 
 // BeatAt returns when this side must give a sign of life, if it sends nothing before.
-func (l *Liveness) BeatAt() time.Duration { return l.LastSpoke() + l.Interval }
+func (l *Monitor) BeatAt() time.Duration { return l.LastSpoke() + l.Interval }

@@ -1,4 +1,4 @@
-package codec
+package pattern
 
 import (
 	"testing"
@@ -73,5 +73,5 @@ func TestMeetAgreesWithTryingAll(t *testing.T) {
 	assert.True(t, Within("ES*", "*@*"), "an instrument without a venue has an empty one")
 	assert.False(t, Within("ES*", "*@XCME"))
 	assert.False(t, Within("*", "?*@XCME"))
-	assert.True(t, NewMatcher(Filter{"?*"}).Match(&feed.Definition{Symbol: "A"}), "?* matches every instrument")
+	assert.True(t, NewMatcher([]string{"?*"}).Match(&feed.Definition{Symbol: "A"}), "?* matches every instrument")
 }
