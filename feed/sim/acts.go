@@ -69,7 +69,7 @@ func (m *Market) schedule() {
 	}
 	if m.calendar == nil {
 		s.tasks, s.effects, s.opened = s.tasks[:0], nil, false
-		s.at, s.planned, s.rate, s.boost = 0, 0, 0, 0
+		s.at, s.planned, s.rate, s.boost, s.burst = 0, 0, 0, 0, burst{to: never}
 		any := false
 		for i := range s.overlays {
 			o := &s.overlays[i]

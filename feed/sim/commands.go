@@ -349,6 +349,7 @@ func (m *Market) activate() {
 func (m *Market) prepare() {
 	s := &m.stage
 	s.active = true
+	s.burst.to = never
 	s.overlays = make([]overlay, len(m.listings))
 	for i := range s.overlays {
 		o := &s.overlays[i]

@@ -651,10 +651,9 @@ func (m *Market) startEpoch() {
 		m.reweigh()
 	}
 	rate, planned := m.demand(now)
-	lead := maxLead
 	if m.stage.active {
 		planned = m.boosted(planned)
-		lead /= math.Sqrt(max(m.stage.boost, 1)) // a boost is short, and has the ticks that it asks for all the same
+		m.enterBurst(planned)
 	}
 	m.until = m.dayUnits
 	if m.control < len(m.controls) {
@@ -690,7 +689,7 @@ func (m *Market) startEpoch() {
 	if behind > 0 {
 		pace = min(1+behind/catchUp, maxPace)
 	}
-	m.most = int64(planned + rate*(mostAhead(lead, rate)+float64(m.until-now)/unitsPerSecond))
+	m.most = int64(planned + rate*(m.ahead(now, rate)+float64(m.until-now)/unitsPerSecond))
 	if m.habits != nil {
 		pace, m.most = min(max(1+behind/calmCatchUp, 1/calmPace), calmPace), math.MaxInt64
 	}

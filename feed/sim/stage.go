@@ -31,10 +31,11 @@ type stage struct {
 	opened     bool      // the instruments of a market without a calendar have opened today
 	limitClock bool      // a limitClock is among the tasks
 	spacing    spacing
-	factor     float64  // of the rate
-	lively     float64  // factor of the activity of the instruments that trade
-	boost      float64  // of the last epoch: factor times lively; 0 before the first one
-	change     int64    // when factor changes next, in units
+	factor     float64 // of the rate
+	lively     float64 // factor of the activity of the instruments that trade
+	boost      float64 // of the last epoch: factor times lively; 0 before the first one
+	change     int64   // when factor changes next, in units
+	burst      burst
 	epochEnded bool     // Next may return
 	remarks    []remark // to be reported
 	bands      bool     // there are bands to be reported
@@ -110,6 +111,10 @@ func (s *stage) rebase(units int64) {
 			e.end -= units
 		}
 	}
+	s.burst.planned -= s.planned
+	if s.burst.to != never {
+		s.burst.to -= units
+	}
 	for i := range s.overlays {
 		o := &s.overlays[i]
 		if o.hold.end != never {
@@ -178,6 +183,48 @@ func (m *Market) boosted(planned float64) float64 {
 	}
 	s.boost = boost
 	return s.planned
+}
+
+// A burst is the time from one sudden change of the rate to the next.
+type burst struct {
+	to      int64   // units since the opening; never for none
+	planned float64 // ticks that were asked for before it, from the opening
+	before  float64 // ticks by which the market was ahead when it began
+}
+
+// Bounds of how far the market may be ahead in a burst, so that the mean over the burst is the rate that is asked for: at its end, as
+// a share of the ticks that it has asked for, and before its end, as a share of the time that is left.
+const (
+	burstLead  = 0.03
+	burstSlope = 0.5
+)
+
+// enterBurst begins a burst if the present one has ended; planned ticks were asked for so far.
+func (m *Market) enterBurst(planned float64) {
+	s := &m.stage
+	to := s.change
+	for _, e := range s.effects {
+		if e.ids != nil && e.factor != 1 {
+			to = min(to, e.end)
+		}
+	}
+	if to != s.burst.to {
+		s.burst = burst{to, planned, max(float64(m.dayTicks)-planned, 0)}
+	}
+}
+
+// ahead returns the seconds by which the market may be ahead at now, at a rate.
+func (m *Market) ahead(now int64, rate float64) float64 {
+	s := &m.stage
+	if !s.active {
+		return mostAhead(maxLead, rate)
+	}
+	lead := mostAhead(maxLead/math.Sqrt(max(s.boost, 1)), rate)
+	if b := &s.burst; b.to != never && s.boost > 1 {
+		share := max(burstLead*(s.planned-b.planned)/rate, burstSlope*float64(b.to-now)/unitsPerSecond)
+		lead = min(lead, b.before/rate+share)
+	}
+	return lead
 }
 
 // mostAhead returns the seconds by which the market may be ahead at a rate if a market of many ticks may be by lead.
