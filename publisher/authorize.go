@@ -2,13 +2,14 @@ package publisher
 
 import (
 	"crypto/subtle"
+	"crypto/x509"
 	"errors"
 	"time"
 
 	"tickfeed/codec"
 )
 
-// permissionInterval is how often the permission of each connection is checked.
+// permissionInterval is how often the permission and the certificate of each connection are checked.
 const permissionInterval = time.Second
 
 // checkLogin checks the credentials of the client, and grants the part of the hello that it may have. It returns a refusal if that
@@ -55,17 +56,32 @@ func (p *Publisher) authorize(login Login) (*Permission, error) {
 	return permit, nil
 }
 
-// watchPermissions checks the permissions of all connections until the publisher closes.
-func (p *Publisher) watchPermissions() {
+// watchLogins checks the permissions and the certificates of all connections until the publisher closes.
+func (p *Publisher) watchLogins() {
 	tick := time.NewTicker(permissionInterval)
 	defer tick.Stop()
+	var authorities settling
 	for {
 		select {
 		case <-tick.C:
 		case <-p.flusher.closing:
 			return
 		}
+		var inForce *x509.CertPool
+		if p.cfg.ClientCAs != nil {
+			inForce = authorities.next(p.cfg.ClientCAs())
+		}
+		now := time.Unix(0, p.cfg.Now())
 		for _, c := range p.serving.roster.all() {
+			if denied := c.client.proof.refuse(inForce, now); denied != nil {
+				if c.mail.deny(denied) {
+					c.signal()
+				}
+				continue
+			}
+			if p.cfg.Authorize == nil {
+				continue
+			}
 			permit, err := p.authorize(*c.client.login)
 			denied := (*deniedError)(nil)
 			switch {

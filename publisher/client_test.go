@@ -33,6 +33,7 @@ type client struct {
 	skipped uint64
 	part    *feed.State
 	begin   *codec.SnapshotBegin
+	goodbye string // its text
 }
 
 func (w *world) dial(h codec.Hello) *client {
@@ -157,7 +158,7 @@ func (c *client) step() error {
 		require.Equal(c.t, c.at, m.Final)
 		c.events = append(c.events, "end")
 	case *codec.Goodbye:
-		c.events = append(c.events, "goodbye "+m.Code.String())
+		c.events, c.goodbye = append(c.events, "goodbye "+m.Code.String()), m.Text
 		return io.EOF
 	default:
 		c.t.Fatalf("unexpected %T", m)

@@ -3,6 +3,7 @@ package publisher
 import (
 	"cmp"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -46,8 +47,12 @@ type Config struct {
 	Authorize func(Login) (*Permission, error)
 	// TLS makes all connections TLS, with the fast paths of plain ones: a listener of package tls would lose them, and every
 	// client that is slow for a moment. Nil for plain connections. Package certs makes one of files that may be replaced. If
-	// MinVersion is 0, only TLS 1.3 is spoken.
+	// MinVersion is 0, only TLS 1.3 is spoken. A connection ends within a second of the expiry of its client's certificate.
 	TLS *tls.Config
+	// ClientCAs returns the authorities of clients that are in force, always the same pointer as long as they are the same. It is
+	// called about once a second: if they have changed, connections whose certificates they do not admit end. Nil if the
+	// authorities of TLS do not change. Package certs makes one of a file.
+	ClientCAs func() *x509.CertPool
 	// MaxConnections is 0 for DefaultConnections. It is lowered, with a warning if it was set, if the process has too few
 	// file descriptors for the connections, and for those that the journal needs: see Fit.
 	MaxConnections int

@@ -75,6 +75,7 @@ type client struct {
 	since  time.Time // when it was accepted
 	name   string
 	cert   string // the name in its certificate, or ""
+	proof  *proof // nil without a certificate
 	user   string // "" without Config.Authorize
 	login  *Login // nil if clients need no credentials
 	narrow bool   // the publisher may narrow the line unasked: see codec.FeatureNarrow
@@ -112,7 +113,7 @@ func newConn(p *Publisher, nc net.Conn, r *codec.Reader, h *codec.Hello) *conn {
 		line:   line{p: p, filter: h.Filter, grant: grant{filter: h.Filter}, until: h.Until},
 	}
 	if s, ok := nc.(*secureConn); ok {
-		c.client.cert = s.identity()
+		c.client.cert, c.client.proof = s.identity(), s.proof()
 	}
 	if p.cfg.authenticates() {
 		login := NewLogin(h.Token, c.client.cert)

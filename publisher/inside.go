@@ -20,7 +20,7 @@
 //	caller            sequencer (under mu): number, encode   -
 //	flusher           journal, commit (slot flushing)        the sequencer: kick
 //	housekeeper       sync, last and next file, retention    a timer; the flusher: syncNow
-//	permission watch  -: it leaves permissions in mailboxes  a timer (only with Config.Authorize)
+//	login watch       -: it leaves permissions in mailboxes  a timer (only with Config.Authorize or TLS)
 //	pass (up to 4)    a state, folded from a stretch         started by states.request
 //	pump (a few)      a round of caught-up connections       the flusher: add
 //	caller of Serve   the listener                           a client that connects

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -230,5 +231,46 @@ func TestCertificatesOfUsers(t *testing.T) {
 		}
 		as("risk.example", "other.example")
 		assert.Equal(t, codec.CodeUnauthorized, w.refused(codec.Hello{}).Code, "two names are nobody's")
+	})
+}
+
+// A connection ends when the certificate of its client expires, and when its authority is taken away, within two seconds and with a
+// goodbye that says so. It may come back with another certificate. Authorities that were there once only, in a file that was half
+// written, end nothing.
+func TestCertificatesExpireOnLivingLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := certstest.NewAuthority("a"), certstest.NewAuthority("b")
+		both := a.Pool()
+		both.AddCert(b.Cert)
+		var inForce atomic.Pointer[x509.CertPool]
+		inForce.Store(both)
+		w := start(t, publisher.Config{Seed: 1, Heartbeat: time.Minute, ClientCAs: inForce.Load,
+			TLS: &tls.Config{Certificates: []tls.Certificate{a.Issue(certstest.Want{Names: []string{"pub"}}).TLS}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: both}})
+		join := func(by *certstest.Authority, lives time.Duration) *client {
+			w.trust = &tls.Config{RootCAs: a.Pool(), ServerName: "pub", Certificates: []tls.Certificate{by.Issue(certstest.Want{Names: []string{"desk"}, NotAfter: time.Now().Add(lives)}).TLS}}
+			c := w.join(codec.Hello{Start: fromBeginning})
+			c.until(4)
+			return c
+		}
+		short, long, other := join(a, 10*time.Second), join(a, time.Hour), join(b, time.Hour)
+		began := time.Now()
+		goodbye := make(chan string)
+		for _, c := range []*client{short, other} {
+			go func() {
+				event := c.last()
+				goodbye <- fmt.Sprintf("%s after %v: %s", event, time.Since(began).Round(time.Second), c.goodbye)
+			}()
+		}
+		assert.Equal(t, "goodbye denied after 11s: the certificate of the client, or of its authority, expired at "+began.Add(10*time.Second).UTC().Format(time.RFC3339)+": connect again with a new one", <-goodbye)
+
+		time.Sleep(time.Second / 2)
+		inForce.Store(a.Pool())
+		time.Sleep(time.Second)
+		inForce.Store(both)
+		time.Sleep(5 * time.Second)
+		inForce.Store(a.Pool())
+		assert.Contains(t, <-goodbye, "goodbye denied after 19s: the publisher does not admit the certificate of the client any more, since its authorities have changed")
+		w.quotes(3)
+		long.until(7)
 	})
 }

@@ -89,8 +89,8 @@ func open(cfg Config, origin Origin) (*Publisher, error) {
 	size := int(min(segmentSize, cfg.Memory/minSegments))
 	p.assemble(newMemlog(size, int(cfg.Memory/int64(size)), next, lastTime, state.Clone()), state, event)
 	p.done.Go(p.flusher.run)
-	if cfg.Authorize != nil {
-		p.done.Go(p.watchPermissions)
+	if cfg.Authorize != nil || cfg.TLS != nil {
+		p.done.Go(p.watchLogins)
 	}
 	for i := range p.serving.parking.pumps {
 		p.done.Go(func() { p.serving.parking.pumps[i].run(p.flusher.closing, p.cfg.Sleep) })

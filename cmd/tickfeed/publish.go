@@ -235,7 +235,7 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 		Journal: o.journal, Sync: policy, RetainBytes: o.retain.bytes, RetainAge: o.retain.age,
 		Memory: int64(o.memory), Heartbeat: o.heartbeat, Mode: input.mode(),
 		MaxConnections: o.connectionsAsked(), MaxLag: o.maxLag, RetryAfter: o.retryAfter, WaitFor: full,
-		Token: who.token, Authorize: who.authorize(), TLS: encryption, Server: software(), Source: input.String(), Logger: log,
+		Token: who.token, Authorize: who.authorize(), TLS: encryption, ClientCAs: o.tls.clientCAs(), Server: software(), Source: input.String(), Logger: log,
 	})
 	if err != nil {
 		closeListeners(append(listeners, web))

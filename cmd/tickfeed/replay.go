@@ -243,7 +243,7 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 	}
 	s.stage, err = replay.NewStage(publisher.Config{
 		Memory: int64(o.memory), Heartbeat: o.heartbeat, MaxConnections: o.connectionsAsked(), MaxLag: o.maxLag, RetryAfter: o.retryAfter,
-		Token: credentials, TLS: encryption, Server: software(), Source: source, Logger: s.log.Level(max(s.log.GetLevel(), zerolog.WarnLevel)),
+		Token: credentials, TLS: encryption, ClientCAs: o.tls.clientCAs(), Server: software(), Source: source, Logger: s.log.Level(max(s.log.GetLevel(), zerolog.WarnLevel)),
 	}, s.origin, "", s.listeners)
 	if err != nil {
 		closeListeners([]net.Listener{s.web})

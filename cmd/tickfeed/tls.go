@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"strings"
@@ -31,7 +32,7 @@ func (o *serveTLS) define(f *pflag.FlagSet) {
 	name := func(flag string) string { return o.prefix + flag }
 	f.StringVar(&o.cert, name("tls-cert"), "", "speak TLS 1.3 only, with the certificate in `FILE` (PEM, followed by those of its authorities); read again at each connection, so that a renewed one is used at once")
 	f.StringVar(&o.key, name("tls-key"), "", "the private key of --"+name("tls-cert")+", in `FILE`")
-	f.StringVar(&o.clientCA, name("tls-client-ca"), "", "admit only clients with a certificate of an authority in `FILE`")
+	f.StringVar(&o.clientCA, name("tls-client-ca"), "", "admit only clients with a certificate of an authority in `FILE`; a connection ends when the certificate expires or its authority is removed from FILE")
 }
 
 // config returns the configuration for listeners that speak one of protocols, or nil if the flags were not given. Changes of the
@@ -57,6 +58,15 @@ func (o *serveTLS) config(log zerolog.Logger, protocols ...string) (*tls.Config,
 		o.files = files
 	}
 	return files.Config(), nil
+}
+
+// clientCAs returns what publisher.Config takes: the authorities in force, or nil if clients need no certificate. The caller must have
+// called config.
+func (o *serveTLS) clientCAs() func() *x509.CertPool {
+	if o.clientCA == "" {
+		return nil
+	}
+	return o.files.ClientCAs
 }
 
 // reloadables returns the certificate files, which reload reads again. They are also read at each connection.

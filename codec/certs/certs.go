@@ -95,6 +95,15 @@ func (f *Files) current() *tls.Config {
 	return cfg
 }
 
+// ClientCAs returns the authorities whose clients are admitted, or nil if clients need no certificate. It reads the file again, and
+// returns the same pointer as long as that holds the same. It is for publisher.Config.
+func (f *Files) ClientCAs() *x509.CertPool {
+	if f.clients == nil {
+		return nil
+	}
+	return f.clients.current()
+}
+
 // Check reads the files again and returns the certificate in force. The error joins why the pair and the authorities in force are
 // not those in the files.
 func (f *Files) Check() (*x509.Certificate, error) { return f.check(true) }

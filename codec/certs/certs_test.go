@@ -348,3 +348,24 @@ func TestIsMistake(t *testing.T) {
 		assert.False(t, certs.IsMistake(err), "%v", err)
 	}
 }
+
+// The authorities in force stay the same pointer as long as the file holds the same, and are those before while it cannot be used.
+func TestAuthoritiesInForce(t *testing.T) {
+	dir := t.TempDir()
+	a, b := certstest.NewAuthority("a"), certstest.NewAuthority("b")
+	certstest.WriteFile(dir, "ca.pem", a.PEM)
+	cert, key := a.Issue(certstest.Want{Names: []string{"pub"}}).Write(dir, "pub")
+	files, err := certs.Server{Cert: cert, Key: key, ClientCA: filepath.Join(dir, "ca.pem")}.Open()
+	require.NoError(t, err)
+	before := files.ClientCAs()
+	assert.True(t, before.Equal(a.Pool()))
+	certstest.WriteFile(dir, "ca.pem", []byte("none"))
+	assert.Same(t, before, files.ClientCAs())
+	certstest.WriteFile(dir, "ca.pem", b.PEM)
+	after := files.ClientCAs()
+	assert.True(t, after.Equal(b.Pool()))
+	assert.Same(t, after, files.ClientCAs())
+	without, err := certs.Server{Cert: cert, Key: key}.Open()
+	require.NoError(t, err)
+	assert.Nil(t, without.ClientCAs())
+}
