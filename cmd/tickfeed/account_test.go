@@ -203,3 +203,17 @@ func TestConnectionWords(t *testing.T) {
 		})
 	}
 }
+
+// A subscriber that no publisher has welcomed has no position, and says so in its account and its status.
+func TestNothingReceivedIsNoPosition(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"--quiet"}, {"--stats"}} {
+		c := startCommand(t, t.TempDir(), append([]string{"subscribe", "unix:none", "--max-attempts", "1"}, args...)...)
+		assert.Equal(t, exitFailure, c.exit(t), c.err.String())
+		assert.Contains(t, c.err.String(), "0 duplicated; nothing received yet\n")
+	}
+	assert.Equal(t, "nothing received yet", positionText(0))
+	assert.Equal(t, "next seq 1", positionText(1))
+	st := subscriptionStatus{Connections: 1, Line: subscriber.Status{Addr: "unix:none"}}
+	assert.Contains(t, st.String(), " at unix:none, nothing received yet; 0 delivered")
+}

@@ -186,6 +186,7 @@ func (p *program) demo(ctx context.Context, o *demoOptions) (err error) {
 		`subscriber its state and how far it is behind: in time or, if it receives nothing, in ticks, such as -31.5k.`, o.instruments, formatCount(float64(o.rate)), o.duration, strings.Join(o.symbols, ","), o.every, demoSilence)
 	d.print("%s\n", d.screen().fit(intro, ""))
 
+	defer p.followSecrets(ctx, o.http.tokenFile)()
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer d.group.Wait()
 	defer func() {

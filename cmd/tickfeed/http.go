@@ -267,7 +267,11 @@ func newSubscriptionStatus(subs []*subscriber.Subscriber) subscriptionStatus {
 
 // String describes the status for people.
 func (s subscriptionStatus) String() string {
-	text := fmt.Sprintf("%v at %s, session %v, next seq %d", s.Line.State, ops.Clean(s.Line.Addr), s.Line.Session, s.Line.Next)
+	session := ""
+	if s.Line.Next > 0 {
+		session = fmt.Sprintf("session %v, ", s.Line.Session)
+	}
+	text := fmt.Sprintf("%v at %s, %s%s", s.Line.State, ops.Clean(s.Line.Addr), session, positionText(s.Line.Next))
 	if s.Connections > 1 {
 		text = fmt.Sprintf("%d of %d connections are joined; the one furthest behind is %s", s.Joined, s.Connections, text)
 	}

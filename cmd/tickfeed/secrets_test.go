@@ -77,7 +77,7 @@ func TestSecretsThatOthersCanReadLaterAreWarnedAbout(t *testing.T) {
 	var running []*command
 	for _, args := range [][]string{
 		{"publish", "--listen", "unix:p"}, {"replay", "day.tick", "--listen", "unix:r"}, {"lab", "--upstream", "unix:p", "--rule", "on storm: cut rst", "--listen", "unix:l"},
-		{"subscribe", "unix:none"}, {"record", "unix:none", "-o", "x.tick"},
+		{"subscribe", "unix:none"}, {"record", "unix:none", "-o", "x.tick"}, {"demo"},
 	} {
 		token := args[0] + ".token"
 		certstest.WriteFile(dir, token, []byte("a secret of many letters"))
@@ -87,7 +87,9 @@ func TestSecretsThatOthersCanReadLaterAreWarnedAbout(t *testing.T) {
 	}
 	for _, c := range running {
 		token := c.Args[1] + ".token"
-		c.says(t, `.`) // what it says at first, without a warning
+		if c.Args[1] != "demo" {
+			c.says(t, `.`) // what it says at first, without a warning
+		}
 		assert.NotContains(t, c.err.String(), token+" has mode")
 		require.NoError(t, os.Chmod(filepath.Join(dir, token), 0o644))
 	}

@@ -25,7 +25,7 @@ func (o *subscribeOptions) unsaved(next uint64) string {
 	case !o.quiet:
 		parts = append(parts, "the end of the output on standard output")
 	}
-	if o.state != "" {
+	if o.state != "" && next > 0 {
 		parts = append(parts, fmt.Sprintf("the position, if --state %s does not say %d yet: the ticks from there on come again", o.state, next))
 	}
 	for _, f := range []struct{ what, path string }{
@@ -36,7 +36,7 @@ func (o *subscribeOptions) unsaved(next uint64) string {
 		}
 	}
 	if o.connections == 1 {
-		parts = append(parts, fmt.Sprintf("next seq %d", next))
+		parts = append(parts, positionText(next))
 	}
 	return strings.Join(parts, "; ")
 }

@@ -262,7 +262,15 @@ func unmatched(f codec.Filter, state *feed.State) (missing []string, meant strin
 
 // account returns the last line of standard error.
 func (r *receiver) account(l *feed.Ledger, next uint64) string {
-	return accountText(r.ticks, r.recoveries, r.unfinished(), l.Totals(), r.order.repeated, fmt.Sprintf("next seq %d", next))
+	return accountText(r.ticks, r.recoveries, r.unfinished(), l.Totals(), r.order.repeated, positionText(next))
+}
+
+// positionText describes the position of a subscriber, whose next number is next; 0 if no publisher has welcomed it yet.
+func positionText(next uint64) string {
+	if next == 0 {
+		return "nothing received yet"
+	}
+	return fmt.Sprintf("next seq %d", next)
 }
 
 // A link is what the changes so far say about the connection of a receiver.

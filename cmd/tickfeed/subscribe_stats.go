@@ -314,7 +314,7 @@ func (p *program) measure(ctx context.Context, o *subscribeOptions, subs []*subs
 		end += fmt.Sprintf(", %d of them not live at the end", away)
 	}
 	if len(l.lines) == 1 {
-		end = fmt.Sprintf("next seq %d", l.lines[0].sub.Position().Next)
+		end = positionText(l.lines[0].sub.Position().Next)
 	}
 	closed := errors.Is(err, errOutputClosed)
 	return p.finish(ctx, err, account, accountText(ticks, recoveries, unfinished, account, repeated, end), func() error {
