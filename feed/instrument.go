@@ -8,7 +8,8 @@ import (
 )
 
 // A Definition describes an instrument. An instrument is one symbol at one venue; its id stays the same when it
-// is defined again.
+// is defined again. The methods of a nil Definition, that of an instrument whose definition is not known, are those of an empty
+// one: it has no name, and its prices and sizes are integers.
 type Definition struct {
 	Symbol string // at most MaxText bytes, not empty
 	Venue  string // where it trades; empty if that does not matter
@@ -32,6 +33,7 @@ const (
 
 // Validate returns an error that names the first field out of bounds.
 func (d *Definition) Validate() error {
+	d = d.orEmpty()
 	if d.Symbol == "" {
 		return fmt.Errorf("definition: Symbol is empty")
 	}
@@ -85,8 +87,17 @@ func plain(s string) bool {
 	return !odd
 }
 
+// orEmpty returns d, or an empty definition if d is nil.
+func (d *Definition) orEmpty() *Definition {
+	if d == nil {
+		return &Definition{}
+	}
+	return d
+}
+
 // Name returns SYMBOL@VENUE, or SYMBOL if there is no venue.
 func (d *Definition) Name() string {
+	d = d.orEmpty()
 	if d.Venue == "" {
 		return d.Symbol
 	}
@@ -98,16 +109,18 @@ func (d *Definition) Price(v int64) string {
 	if v == NoPrice {
 		return "-"
 	}
-	return string(AppendDecimal(nil, v, d.PriceExponent))
+	return string(AppendDecimal(nil, v, d.orEmpty().PriceExponent))
 }
 
 // Size returns size v of the instrument as an exact decimal.
-func (d *Definition) Size(v int64) string { return string(AppendDecimal(nil, v, d.SizeExponent)) }
+func (d *Definition) Size(v int64) string {
+	return string(AppendDecimal(nil, v, d.orEmpty().SizeExponent))
+}
 
 // ParsePrice returns the price that s states, exactly, in units of 10^PriceExponent; the reverse of Price. The error wraps
 // [ErrDecimalSyntax], [ErrDecimalInexact] if the instrument has fewer decimals than s, or [ErrDecimalOverflow].
 func (d *Definition) ParsePrice(s string) (int64, error) {
-	v, err := ParseDecimal(s, d.PriceExponent)
+	v, err := ParseDecimal(s, d.orEmpty().PriceExponent)
 	if err != nil {
 		return 0, fmt.Errorf("price %.64q of %s: %w", s, d.Name(), err)
 	}
@@ -117,7 +130,7 @@ func (d *Definition) ParsePrice(s string) (int64, error) {
 // ParseSize returns the size that s states, exactly, in units of 10^SizeExponent. The errors are those of ParsePrice; a size
 // below 0 is an ErrDecimalOverflow.
 func (d *Definition) ParseSize(s string) (int64, error) {
-	v, err := ParseDecimal(s, d.SizeExponent)
+	v, err := ParseDecimal(s, d.orEmpty().SizeExponent)
 	if err == nil && v < 0 {
 		err = ErrDecimalOverflow
 	}

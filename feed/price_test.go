@@ -52,3 +52,18 @@ func TestDefinitionPrices(t *testing.T) {
 	assert.ErrorIs(t, err, feed.ErrDecimalOverflow)
 	assert.EqualError(t, err, `size "-1" of X: decimal number out of range`)
 }
+
+// The methods of a nil definition are those of an empty one.
+func TestNilDefinition(t *testing.T) {
+	for _, d := range []*feed.Definition{nil, {}} {
+		assert.Equal(t, []string{"", "27090", "-", "300"}, []string{d.Name(), d.Price(27090), d.Price(feed.NoPrice), d.Size(300)})
+		price, err := d.ParsePrice("27090")
+		require.NoError(t, err)
+		size, err := d.ParseSize("300")
+		require.NoError(t, err)
+		assert.Equal(t, []int64{27090, 300}, []int64{price, size})
+		_, err = d.ParsePrice("270.9")
+		assert.EqualError(t, err, `price "270.9" of : the number has more decimals than its unit`)
+		assert.EqualError(t, d.Validate(), "definition: Symbol is empty")
+	}
+}

@@ -600,7 +600,9 @@ func TestTicksYieldsOnlyTicks(t *testing.T) {
 		for tick, err := range s.Ticks(ctx) {
 			if last = err; err == nil {
 				got = append(got, tick.Seq)
+				continue
 			}
+			assert.Equal(t, " 0 0", tick.Symbol+" "+tick.Price(tick.Quote().Bid)+" "+tick.Size(0), "an application that does not look at the error first does not panic")
 		}
 		stop()
 		require.ErrorIs(t, last, context.DeadlineExceeded)

@@ -11,15 +11,15 @@ import (
 // A Tick is a tick with the definition of its instrument, so that t.Symbol and t.Price(t.Quote().Bid) can be printed.
 type Tick struct {
 	feed.Tick
-	// Definition is the definition in force at the tick; it is shared and must not be changed. It is empty if the publisher
-	// lost it with a damaged part of its journal.
+	// Definition is the definition in force at the tick; it is shared and must not be changed. Ticks never yields nil: the
+	// definition is empty with an error, and if the publisher lost it with a damaged part of its journal.
 	*feed.Definition
 	Session     feed.SessionID // the session that numbered the tick
 	PublishTime int64          // when the publisher sealed the tick's packet, in nanoseconds since the Unix epoch, UTC
 }
 
-// Ticks calls Run and iterates over the ticks, without snapshots and changes. An error is yielded as the last element, with
-// the zero Tick. If the loop is left early, the ticks yielded so far count as received, and the next loop continues after
+// Ticks calls Run and iterates over the ticks, without snapshots and changes. An error, also that of ctx when it
+// ends, is yielded as the last element, with an empty tick. If the loop is left early, the ticks yielded so far count as received, and the next loop continues after
 // them. The caller may keep each tick; what its Extra points to is shared.
 func (s *Subscriber) Ticks(ctx context.Context) iter.Seq2[Tick, error] {
 	return func(yield func(Tick, error) bool) {
@@ -41,7 +41,7 @@ func (s *Subscriber) Ticks(ctx context.Context) iter.Seq2[Tick, error] {
 			return nil
 		})
 		if !errors.As(err, new(stopped)) {
-			yield(Tick{}, err)
+			yield(Tick{Definition: undefined}, err)
 		}
 	}
 }

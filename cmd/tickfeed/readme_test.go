@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -73,6 +74,31 @@ func TestReadmePaths(t *testing.T) {
 			assert.NoError(t, err, name)
 		}
 	}
+}
+
+// The Go code in README.md compiles: it uses each error of a loop, and each name exists.
+func TestReadmeGo(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	_, code, found := strings.Cut(string(b), "```go\n")
+	code, _, closed := strings.Cut(code, "```")
+	require.True(t, found && closed)
+	imports := []string{"context", "fmt", "net", "time", "tickfeed/feed", "tickfeed/publisher", "tickfeed/publisher/replay", "tickfeed/subscriber"}
+	program := "package readme\n\nimport (\n\t\"" + strings.Join(imports, "\"\n\t\"") +
+		"\"\n)\n\nfunc use(ctx context.Context, listener net.Listener) error {\n" + code + "\n\treturn err\n}\n"
+	dir := t.TempDir()
+	path := filepath.Join(dir, "readme.go")
+	require.NoError(t, os.WriteFile(path, []byte(program), 0o600))
+	root, err := filepath.Abs("../..")
+	require.NoError(t, err)
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {filepath.Join(root, "cmd", "readme", "readme.go"): path}})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "overlay.json"), overlay, 0o600))
+	build := exec.Command("go", "build", "-overlay", filepath.Join(dir, "overlay.json"), "./cmd/readme")
+	build.Dir = root
+	out, err := build.CombinedOutput()
+	assert.NoError(t, err, "%s", out)
 }
 
 // Every package has a comment, so that the list of packages that README.md asks "go list" for is complete.
