@@ -269,5 +269,8 @@ func sayHappened(log zerolog.Logger, people bool, e sim.Event) {
 	if e.Instruments < e.Matching {
 		said = said.Int("matching", e.Matching)
 	}
+	if e.InAll != "" {
+		said = said.Str("in_all", e.InAll)
+	}
 	said.Msg(text)
 }

@@ -186,6 +186,9 @@ func TestDirectorAnswersWithTheOutcome(t *testing.T) {
 		{"trigger x", `^triggered: on x \(on x: spread AAA x2: happened at \S+ to 1 instrument; on x: halt BBB: nothing happens, BBB: its market is closed; SIM trades .*\)$`},
 		{"at 10:30: halt *", `^added rule 8: at 10:30: halt \* \(it happens at 10:30:00 UTC; the market is at 09:0.:.. now; WARNING: AAA: its market is closed on Mon 2026-01-05 10:30 UTC; SIM trades mon-fri 09:00-10:00 UTC, next from Tue 2026-01-06 09:00 UTC\)$`},
 		{"at 11:30: halt *", `^line:1:11: its market is closed on Mon 2026-01-05 11:30 UTC; SIM trades mon-fri 09:00-10:00 UTC, next from Tue 2026-01-06 09:00 UTC; SIM trades mon-fri 10:00-11:00 UTC, next from Tue 2026-01-06 10:00 UTC$`},
+		{"activity AAA x10000", `^added rule 10: activity AAA x10000 \(happened at \S+ to 1 instrument\)$`},
+		{"activity AAA,BBB x3000", `^added rule 11: .* to 2 instruments, in all x3,000 to x30,000,000\)$`},
+		{"remove 11", ``}, {"activity AAA x10000", `to 1 instrument, in all x100,000,000, the limit\)$`},
 		{"list", `(?s)4  never.*5  never.*6  never.*7     1×`},
 	} {
 		answer := make(chan string, 1)
@@ -202,8 +205,8 @@ func TestDirectorAnswersWithTheOutcome(t *testing.T) {
 		assert.Regexp(t, c.want, got, c.line)
 	}
 	d.patience = time.Nanosecond
-	assert.Equal(t, "added rule 10: calm ("+pendingText+")", obeyed(d, "calm"), "the market stands still")
+	assert.Equal(t, "added rule 13: calm ("+pendingText+")", obeyed(d, "calm"), "the market stands still")
 	d.patience = patience
 	d.end()
-	assert.Equal(t, "added rule 11: calm ("+pendingText+")", obeyed(d, "calm"), "nobody waits for a market that has ended")
+	assert.Equal(t, "added rule 14: calm ("+pendingText+")", obeyed(d, "calm"), "nobody waits for a market that has ended")
 }

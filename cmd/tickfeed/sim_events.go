@@ -100,12 +100,16 @@ func nothingText(e *sim.Event) string {
 	return "nothing happens"
 }
 
-// shareText counts the instruments to which e happens, of those that match.
+// shareText counts the instruments to which e happens, of those that match, and says what e multiplies in all.
 func shareText(e *sim.Event) string {
-	if e.Instruments == e.Matching {
-		return nouns.Count(e.Instruments, "instrument")
+	text := nouns.Count(e.Instruments, "instrument")
+	if e.Instruments != e.Matching {
+		text = nouns.Thousands(uint64(e.Instruments)) + " of " + nouns.Count(e.Matching, "instrument")
 	}
-	return nouns.Thousands(uint64(e.Instruments)) + " of " + nouns.Count(e.Matching, "instrument")
+	if e.InAll != "" {
+		text += ", in all " + e.InAll
+	}
+	return text
 }
 
 // lateText is about an event whose time was over when its rule was added.

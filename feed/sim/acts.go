@@ -22,7 +22,10 @@ type Event struct {
 	// Note is a sentence about what the rule does otherwise than it says, or does by itself, to some instruments: to as many as
 	// Instruments, or to all that match if Nothing, of which Symbol is the first. Empty if the rule begins to happen.
 	Note, Symbol string
-	Bands        bool // Note lists bands of luld that have begun or moved, which happens again and again; Symbol is empty
+	// InAll is the factor by which all that overlaps multiplies the activity, spread, depth or volatility from now on, such as "x400",
+	// "x2 to x400" if not that of all instruments, or "x100,000,000, the limit". Empty if it is the factor of the rule.
+	InAll string
+	Bands bool // Note lists bands of luld that have begun or moved, which happens again and again; Symbol is empty
 }
 
 // Begins reports whether the rule begins to happen as it says: e is no remark, it is not too late, and it happens to an instrument.
@@ -168,6 +171,9 @@ func (m *Market) announce(e Event) {
 func (m *Market) begun(r *script.Rule, ids []uint32, happened int, at int64) {
 	m.commands.show(m.stage.effects) // before the report, so that a rule that has happened is in force
 	e := Event{Time: m.timeOf(at), Rule: r, Instruments: happened, Matching: len(ids), Nothing: r.Does.(*action).patterns != nil && happened == 0}
+	if !e.Nothing {
+		e.InAll = m.inAll(r)
+	}
 	if s := &m.stage; e.Nothing && len(ids) > 0 { // the reason of all is no remark about some
 		if i := slices.IndexFunc(s.remarks, func(x remark) bool { return x.rule == r && x.n == len(ids) }); i >= 0 {
 			e.Note, e.Symbol = s.remarks[i].text, m.listings[ids[0]].definition.Symbol

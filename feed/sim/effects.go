@@ -3,8 +3,10 @@ package sim
 import (
 	"math"
 	"slices"
+	"strconv"
 
 	"tickfeed/feed"
+	"tickfeed/feed/nouns"
 	"tickfeed/feed/script"
 )
 
@@ -102,22 +104,100 @@ func (m *Market) retuneAll(e *effect) {
 // maxFactors bounds the product of the factors of effects that overlap.
 const maxFactors = 1e8
 
-// retune applies the effects to an instrument.
-func (m *Market) retune(id uint32) {
-	o, in := &m.stage.overlays[id], &m.instruments[id]
-	vol, spread := 1.0, 1.0
-	o.activity, o.depth, o.crossed = 1, 1, 0
-	in.special &^= quiet | locked | scaled
+// factors are the products of the effects on an instrument, by what they multiply.
+type factors struct{ vol, spread, depth, activity float64 }
+
+// factors returns the factors of an instrument, the activity 0 if it is quiet.
+func (m *Market) factors(id uint32) factors {
+	f := factors{1, 1, 1, 1}
 	for _, e := range m.stage.effects {
 		if e.ids == nil || !e.has(id) {
 			continue
 		}
-		vol *= e.vol
-		spread *= e.spread
-		o.depth *= e.depth
-		o.activity *= e.factor
+		f.vol *= e.vol
+		f.spread *= e.spread
+		f.depth *= e.depth
+		f.activity *= e.factor
 		if e.quiet {
-			o.activity = 0
+			f.activity = 0
+		}
+	}
+	for _, factor := range []*float64{&f.vol, &f.spread, &f.depth, &f.activity} {
+		if *factor > 0 {
+			*factor = min(max(*factor, 1/maxFactors), maxFactors)
+		}
+	}
+	return f
+}
+
+// of returns the factor that a verb multiplies; ok is false if the verb multiplies none.
+func (f *factors) of(v verb) (factor float64, ok bool) {
+	switch v {
+	case doVolatility:
+		return f.vol, true
+	case doSpread:
+		return f.spread, true
+	case doDepth:
+		return f.depth, true
+	case doActivity:
+		return f.activity, true
+	}
+	return 1, false
+}
+
+// inAll says by which factor all effects on the instruments of the last one, which rule r has begun, multiply what it multiplies, if
+// that is not its own factor.
+func (m *Market) inAll(r *script.Rule) string {
+	a, effects := r.Does.(*action), m.stage.effects
+	own := factors{a.vol, a.spread, a.depth, a.factor}
+	k, ok := own.of(a.verb)
+	if !ok || len(effects) == 0 || effects[len(effects)-1].rule != r {
+		return ""
+	}
+	least, most := math.Inf(1), 0.0
+	for _, id := range effects[len(effects)-1].ids {
+		f := m.factors(id)
+		now, _ := f.of(a.verb)
+		least, most = min(least, now), max(most, now)
+	}
+	if least == k && most == k {
+		return ""
+	}
+	text := factorText(least)
+	if least != most {
+		text += " to " + factorText(most)
+	}
+	return text
+}
+
+// factorText formats a factor, of which maxFactors is the bound.
+func factorText(k float64) string {
+	by := "x"
+	if 0 < k && k < 1 {
+		by, k = "/", 1/k
+	}
+	switch {
+	case k == 0:
+		return "x0, quiet"
+	case k >= maxFactors*(1-1e-9):
+		return by + nouns.Thousands(uint64(maxFactors)) + ", the limit"
+	case k >= 1000:
+		return by + nouns.Thousands(uint64(math.Round(k)))
+	}
+	return by + strconv.FormatFloat(k, 'g', 4, 64)
+}
+
+// retune applies the effects to an instrument.
+func (m *Market) retune(id uint32) {
+	o, in := &m.stage.overlays[id], &m.instruments[id]
+	f := m.factors(id)
+	o.activity, o.depth, o.crossed = f.activity, f.depth, 0
+	in.special &^= quiet | locked | scaled
+	for _, e := range m.stage.effects {
+		if e.ids == nil || !(e.quiet || e.locked) || !e.has(id) {
+			continue
+		}
+		if e.quiet {
 			in.special |= quiet
 		}
 		if e.locked {
@@ -125,16 +205,11 @@ func (m *Market) retune(id uint32) {
 			o.crossed = max(o.crossed, e.crossed)
 		}
 	}
-	for _, factor := range []*float64{&vol, &spread, &o.depth, &o.activity} {
-		if *factor > 0 {
-			*factor = min(max(*factor, 1/maxFactors), maxFactors)
-		}
-	}
 	if o.depth != 1 {
 		in.special |= scaled
 	}
 	s := o.scales
-	s.market, s.own, s.spread = s.market*vol, s.own*vol, s.spread*spread
+	s.market, s.own, s.spread = s.market*f.vol, s.own*f.vol, s.spread*f.spread
 	if o.activity > 0 { // more events move the price no further: that is volatility's to do
 		s.push, s.perEvent = s.push/math.Sqrt(o.activity), s.perEvent/o.activity
 	}

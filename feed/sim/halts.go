@@ -120,7 +120,7 @@ var Overlaps = []string{
 	"resume ends a halt without an auction, and calls an auction off without a trade.",
 	"A halt whose end is after the close lasts to the close, and an auction ends there. After its closing auction, or while its market is closed, an instrument is neither halted nor resumed.",
 	"A limit state of an instrument that is halted meanwhile causes no pause.",
-	"Factors of one kind are multiplied, up to 100,000,000 in all. A price that is driven up stays below 2^57 of its decimal units.",
+	"Factors of one kind are multiplied, up to 100,000,000 in all, and the answer to a command says what they are in all. A price that is driven up stays below 2^57 of its decimal units.",
 	"A rule for a time at which none of its instruments trades is refused, and if some of them trade then, the others are reported when the rule is read. News, crashes, bands, busts and delistings need no open market.",
 	"Whatever happens otherwise than a rule says is reported.",
 }

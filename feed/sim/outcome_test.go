@@ -150,6 +150,39 @@ func TestOutcomeSaysWhen(t *testing.T) {
 	}
 }
 
+// The outcome of an event that multiplies says by how much all that overlaps multiplies now, and that there is a limit.
+func TestOutcomeSaysTheFactorInAll(t *testing.T) {
+	t.Parallel()
+	x := shortMarket(t, 0)
+	x.until(time.Minute)
+	for _, test := range []struct{ text, inAll string }{
+		{"activity AAA x10000", ""},
+		{"activity AAA x10000 for 1s", "x100,000,000, the limit"},
+		{"activity AAA x10000", "x100,000,000, the limit"},
+		{"activity AAA,CCC x2", "x2 to x100,000,000, the limit"},
+		{"spread CCC x4", ""},
+		{"spread CCC x2.5", "x10"},
+		{"spread CCC /1000", "/100"},
+		{"depth CCC /3", ""},
+		{"depth CCC /3", "/9"},
+		{"volatility CCC x40", ""},
+		{"volatility CCC x50", "x2,000"},
+		{"quiet CCC", ""},
+		{"activity CCC x3", "x0, quiet"},
+		{"rate x10000", ""},
+		{"rate x10000", ""}, // it replaces the other
+		{"calm", ""},
+		{"activity * x7", ""},
+		{"activity BBB x2", "x14"}, // which is closed
+	} {
+		x.must(test.text)
+		o := x.told()
+		require.NoError(t, o.Err, test.text)
+		require.Len(t, o.Events, 1, test.text)
+		assert.Equal(t, test.inAll, o.Events[0].InAll, test.text)
+	}
+}
+
 // A rule for a time at which its instruments do not trade is found when it is read: it is refused if they never trade at its times, and
 // reported if some do, or if they do on another day.
 func TestRuleForAClosedMarketIsFoundAtOnce(t *testing.T) {
