@@ -3,6 +3,7 @@ package feed
 import (
 	"fmt"
 	"strings"
+	"tickfeed/feed/decimal"
 	"unicode"
 	"unicode/utf8"
 )
@@ -109,18 +110,18 @@ func (d *Definition) Price(v int64) string {
 	if v == NoPrice {
 		return "-"
 	}
-	return string(AppendDecimal(nil, v, d.orEmpty().PriceExponent))
+	return string(decimal.Append(nil, v, d.orEmpty().PriceExponent))
 }
 
 // Size returns size v of the instrument as an exact decimal.
 func (d *Definition) Size(v int64) string {
-	return string(AppendDecimal(nil, v, d.orEmpty().SizeExponent))
+	return string(decimal.Append(nil, v, d.orEmpty().SizeExponent))
 }
 
 // ParsePrice returns the price that s states, exactly, in units of 10^PriceExponent; the reverse of Price. The error wraps
-// [ErrDecimalSyntax], [ErrDecimalInexact] if the instrument has fewer decimals than s, or [ErrDecimalOverflow].
+// [decimal.ErrSyntax], [decimal.ErrInexact] if the instrument has fewer decimals than s, or [decimal.ErrOverflow].
 func (d *Definition) ParsePrice(s string) (int64, error) {
-	v, err := ParseDecimal(s, d.orEmpty().PriceExponent)
+	v, err := decimal.Parse(s, d.orEmpty().PriceExponent)
 	if err != nil {
 		return 0, fmt.Errorf("price %.64q of %s: %w", s, d.Name(), err)
 	}
@@ -128,11 +129,11 @@ func (d *Definition) ParsePrice(s string) (int64, error) {
 }
 
 // ParseSize returns the size that s states, exactly, in units of 10^SizeExponent. The errors are those of ParsePrice; a size
-// below 0 is an ErrDecimalOverflow.
+// below 0 is a decimal.ErrOverflow.
 func (d *Definition) ParseSize(s string) (int64, error) {
-	v, err := ParseDecimal(s, d.orEmpty().SizeExponent)
+	v, err := decimal.Parse(s, d.orEmpty().SizeExponent)
 	if err == nil && v < 0 {
-		err = ErrDecimalOverflow
+		err = decimal.ErrOverflow
 	}
 	if err != nil {
 		return 0, fmt.Errorf("size %.64q of %s: %w", s, d.Name(), err)

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 )
 
 // A definition turns integers of the feed into decimals and back, exactly.
@@ -43,13 +44,13 @@ func TestDefinitionPrices(t *testing.T) {
 	d := feed.Definition{Symbol: "X", PriceExponent: -2}
 	assert.Equal(t, "-", d.Price(feed.NoPrice))
 	_, err := d.ParsePrice("-")
-	assert.ErrorIs(t, err, feed.ErrDecimalSyntax)
+	assert.ErrorIs(t, err, decimal.ErrSyntax)
 	_, err = d.ParsePrice("1e30")
-	assert.ErrorIs(t, err, feed.ErrDecimalOverflow)
+	assert.ErrorIs(t, err, decimal.ErrOverflow)
 	_, err = d.ParseSize("0.5")
-	assert.ErrorIs(t, err, feed.ErrDecimalInexact)
+	assert.ErrorIs(t, err, decimal.ErrInexact)
 	_, err = d.ParseSize("-1")
-	assert.ErrorIs(t, err, feed.ErrDecimalOverflow)
+	assert.ErrorIs(t, err, decimal.ErrOverflow)
 	assert.EqualError(t, err, `size "-1" of X: decimal number out of range`)
 }
 

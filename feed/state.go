@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"tickfeed/feed/decimal"
 )
 
 // A State is everything known of each instrument after some ticks: definition, status, last quote, trading day
@@ -376,19 +377,10 @@ func (s *State) rescale(slot uint, price, size int) bool {
 // timesPowerOfTen returns v × 10^n; NoPrice stays NoPrice. ok is false if the product is not an integer of 64
 // bits.
 func timesPowerOfTen(v int64, n int) (product int64, ok bool) {
-	const greatest = 18 // greatest exponent of a power of ten that fits an int64
-	switch {
-	case v == 0 || v == NoPrice || n == 0:
+	if v == NoPrice {
 		return v, true
-	case n > greatest || n < -greatest:
-		return 0, false
-	case n < 0:
-		p := int64(pow10[-n])
-		return v / p, v%p == 0
 	}
-	p := int64(pow10[n])
-	product = v * p
-	return product, product/p == v
+	return decimal.Shift(v, n)
 }
 
 // forget drops quote, trading day and book of slot.

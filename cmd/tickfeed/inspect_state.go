@@ -8,6 +8,7 @@ import (
 	"tickfeed/codec/recording/edit"
 	"tickfeed/codec/recording/place"
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 	"tickfeed/feed/nouns"
 )
 
@@ -83,9 +84,9 @@ func showInstrument(out *lines, state *feed.State, id feed.InstrumentID) {
 		if v == feed.NoPrice {
 			return "-"
 		}
-		return string(feed.AppendDecimal(nil, v, d.PriceExponent))
+		return string(decimal.Append(nil, v, d.PriceExponent))
 	}
-	size := func(v int64) string { return string(feed.AppendDecimal(nil, v, d.SizeExponent)) }
+	size := func(v int64) string { return string(decimal.Append(nil, v, d.SizeExponent)) }
 	out.printf("\n%s\n", d.Name())
 	if in.StatusTime != 0 || in.Status != feed.StatusUnknown {
 		out.printf("  status    %s, since %s\n", in.Status, eventTime(in.StatusTime))

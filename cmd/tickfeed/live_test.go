@@ -165,8 +165,8 @@ func readJournal(t *testing.T, dir string) (all []journalled, state *feed.State)
 	return all, state
 }
 
-// decimal is v × 10^exponent in the shortest digits.
-func decimal(v int64, exponent int8) string {
+// shortest is v × 10^exponent in the shortest digits.
+func shortest(v int64, exponent int8) string {
 	r := new(big.Rat).SetInt64(v)
 	ten := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(max(exponent, -exponent))), nil)
 	if exponent < 0 {
@@ -202,10 +202,10 @@ func (j *journalled) fields() map[string]string {
 	price := func(name string, v int64) {
 		f[name] = null
 		if v != math.MinInt64 {
-			f[name] = decimal(v, j.def.PriceExponent)
+			f[name] = shortest(v, j.def.PriceExponent)
 		}
 	}
-	size := func(name string, v int64) { f[name] = decimal(v, j.def.SizeExponent) }
+	size := func(name string, v int64) { f[name] = shortest(v, j.def.SizeExponent) }
 	nonzero := func(name string, v int64) {
 		if v != 0 {
 			f[name] = strconv.FormatInt(v, 10)

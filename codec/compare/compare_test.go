@@ -15,6 +15,7 @@ import (
 
 	"tickfeed/codec/compare"
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 	"tickfeed/feed/files/rawfile"
 )
 
@@ -372,7 +373,7 @@ func TestBadLines(t *testing.T) {
 		{"a seq that is no number", fmt.Sprintf(strings.Replace(trade, "%d", "-%d", 1), 1, "1"), `line 1 has seq "-1": want a number`},
 		{"a seq of 0", fmt.Sprintf(trade, 0, "1"), "line 1 has seq 0: numbers begin at 1"},
 		{"a session that is none", strings.Replace(good, "000000000000000a", "xyz", 1), `line 1 has session "xyz": want 16 hexadecimal digits`},
-		{"a price that is none", strings.Replace(good, "187.25", `"dear"`, 1), `line 1 has price "dear": ` + feed.ErrDecimalSyntax.Error()},
+		{"a price that is none", strings.Replace(good, "187.25", `"dear"`, 1), `line 1 has price "dear": ` + decimal.ErrSyntax.Error()},
 		{"a time that is none", strings.Replace(good, "1767623400000000000", `"noon"`, 1), `line 1 has ts_event "noon": want nanoseconds since the Unix epoch, or a time such as 2026-01-05T14:30:00Z`},
 		{"a start without a position", `{"event":"connected"}` + "\n", `line 1 has session "": want 16 hexadecimal digits`},
 		{"a start at 0", `{"event":"connected","session":"000000000000000a","position":0}` + "\n", "line 1 has position 0: numbers begin at 1"},

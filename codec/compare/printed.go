@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 )
 
 // MaxLine bounds a line of NDJSON, in bytes.
@@ -326,12 +327,12 @@ func (s *printedStream) exponent(name string) (int, error) {
 	return int(n), nil
 }
 
-// appendNumber appends the number v × 10^exponent as feed.AppendDecimal does; nil is "null".
+// appendNumber appends the number v × 10^exponent as decimal.Append does; nil is "null".
 func appendNumber(b, v []byte, exponent int) ([]byte, error) {
 	if v == nil {
 		return append(b, "null"...), nil
 	}
-	m, e, err := feed.ScanDecimal(v)
+	m, e, err := decimal.Scan(v)
 	if err != nil {
 		return b, err
 	}
@@ -339,9 +340,9 @@ func appendNumber(b, v []byte, exponent int) ([]byte, error) {
 		return append(b, '0'), nil
 	}
 	if e += exponent; e < math.MinInt8 || e > math.MaxInt8 {
-		return b, feed.ErrDecimalOverflow
+		return b, decimal.ErrOverflow
 	}
-	return feed.AppendDecimal(b, m, int8(e)), nil
+	return decimal.Append(b, m, int8(e)), nil
 }
 
 // parseTime parses nanoseconds since the Unix epoch, or a time in RFC 3339.

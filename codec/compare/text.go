@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 )
 
 // appendTick appends the text of t, whose instrument is d. appendPrinted makes the same text of the line that a client prints.
@@ -138,12 +139,12 @@ func (w *writer) price(name string, v int64) {
 		w.b = append(w.b, "null"...)
 		return
 	}
-	w.b = feed.AppendDecimal(w.b, v, w.price10)
+	w.b = decimal.Append(w.b, v, w.price10)
 }
 
 func (w *writer) size(name string, v int64) {
 	w.key(name)
-	w.b = feed.AppendDecimal(w.b, v, w.size10)
+	w.b = decimal.Append(w.b, v, w.size10)
 }
 
 // appendPlain appends v, in quotes if it could be taken for two fields.

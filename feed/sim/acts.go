@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 	"tickfeed/feed/script"
 )
 
@@ -494,7 +495,7 @@ func (m *Market) crash(r *script.Rule, a *action, ids []uint32, at int64) {
 	})
 }
 
-func itoa(n int64) string { return string(feed.AppendDecimal(nil, n, 0)) }
+func itoa(n int64) string { return string(decimal.Append(nil, n, 0)) }
 
 // bust cancels or corrects the last trades of an instrument, the last one first.
 func (m *Market) bust(out []feed.Tick, id uint32, at int64, r *script.Rule) int {

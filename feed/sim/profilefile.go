@@ -11,7 +11,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 	"tickfeed/feed/yamlfile"
 )
 
@@ -90,7 +90,7 @@ func (h *Habits) appendYAML(dst []byte) []byte {
 		}
 		text := make([]string, len(values))
 		for i, v := range values {
-			text[i] = string(feed.AppendDecimal(nil, int64(math.Round(v)), h.Definition.SizeExponent))
+			text[i] = string(decimal.Append(nil, int64(math.Round(v)), h.Definition.SizeExponent))
 		}
 		field(name, "["+strings.Join(text, ", ")+"]")
 	}
@@ -311,9 +311,9 @@ func (f nodes) sizes(field string, exponent int8) ([]float64, error) {
 	list, err := f.list(field)
 	var out []float64
 	for _, n := range list {
-		v, err := feed.ParseDecimal(n.Value, exponent)
+		v, err := decimal.Parse(n.Value, exponent)
 		switch {
-		case n.Kind != yaml.ScalarNode || err != nil && !errors.Is(err, feed.ErrDecimalInexact):
+		case n.Kind != yaml.ScalarNode || err != nil && !errors.Is(err, decimal.ErrInexact):
 			return nil, nodeError(n, field, fmt.Sprintf("want decimal numbers, got %q", n.Value))
 		case err != nil:
 			return nil, nodeError(n, field, fmt.Sprintf("%s has more decimals than the lot", n.Value))

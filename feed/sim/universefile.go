@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 	"tickfeed/feed/script"
 )
 
@@ -148,7 +149,7 @@ func (l *listing) fields() []string {
 
 // fixedDecimal returns v × 10^exponent with all of its decimals.
 func fixedDecimal(v int64, exponent int8) string {
-	text := string(feed.AppendDecimal(nil, v, exponent))
+	text := string(decimal.Append(nil, v, exponent))
 	decimals := int(-exponent)
 	if decimals <= 0 {
 		return text
@@ -472,7 +473,7 @@ func (r *row) step(field, standard string) (v int64, exponent int8, err error) {
 	_, fraction, _ := strings.Cut(text, ".")
 	if len(fraction) <= -feed.MinExponent {
 		exponent = int8(-len(fraction))
-		v, err = feed.ParseDecimal(text, exponent)
+		v, err = decimal.Parse(text, exponent)
 	}
 	if err != nil || v <= 0 || v > maxStep {
 		return 0, 0, r.wrong(field, "want a decimal number greater than 0, such as %s, got %q", standard, text)
@@ -573,7 +574,7 @@ func (r *row) price(l *listing) (float64, error) {
 	}
 	v, err := d.ParsePrice(text)
 	switch {
-	case errors.Is(err, feed.ErrDecimalInexact) || err == nil && v%d.TickSize != 0:
+	case errors.Is(err, decimal.ErrInexact) || err == nil && v%d.TickSize != 0:
 		return 0, r.wrong("price", "%s is not a multiple of the tick size %s", text, fixedDecimal(d.TickSize, d.PriceExponent))
 	case err != nil:
 		return 0, r.wrong("price", "want a decimal number such as 271.00, got %q", text)

@@ -9,6 +9,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 )
 
 // tick parses the words of a tick.
@@ -166,7 +167,7 @@ func (r *reader) auction(t *feed.Tick, in *listing) error {
 	return r.words.pairs(func(key, value string) (err error) {
 		switch key {
 		case "imbalance":
-			t.Values[2], err = feed.ParseDecimal(value, in.size)
+			t.Values[2], err = decimal.Parse(value, in.size)
 		case "at":
 			t.Values[3], err = offsetFrom(t.EventTime, value)
 		default:
@@ -209,10 +210,10 @@ func (r *reader) definition(t *feed.Tick) error {
 		return err
 	}
 	var err error
-	if d.TickSize, err = feed.ParseDecimal(tick, d.PriceExponent); err != nil {
+	if d.TickSize, err = decimal.Parse(tick, d.PriceExponent); err != nil {
 		return fmt.Errorf("tick=%s: %w", tick, err)
 	}
-	if d.Lot, err = feed.ParseDecimal(lot, d.SizeExponent); err != nil {
+	if d.Lot, err = decimal.Parse(lot, d.SizeExponent); err != nil {
 		return fmt.Errorf("lot=%s: %w", lot, err)
 	}
 	t.Extra = &feed.Extra{Definition: d}
@@ -243,7 +244,7 @@ func (r *reader) trade(t *feed.Tick, in *listing) error {
 		case key == "old" && t.Kind == feed.KindCorrection:
 			extra.OldPrice, err = parsePrice(value, in.price)
 		case key == "oldsize" && t.Kind == feed.KindCorrection:
-			extra.OldSize, err = feed.ParseDecimal(value, in.size)
+			extra.OldSize, err = decimal.Parse(value, in.size)
 		default:
 			return errForeign
 		}
@@ -273,7 +274,7 @@ func (r *reader) summary(t *feed.Tick, in *listing, base int64) error {
 		case "last":
 			s.Last, err = parsePrice(value, in.price)
 		case "lastsize":
-			s.LastSize, err = feed.ParseDecimal(value, in.size)
+			s.LastSize, err = decimal.Parse(value, in.size)
 		case "lastside":
 			var side int
 			side, err = oneOf(tradeSides, value)
@@ -283,7 +284,7 @@ func (r *reader) summary(t *feed.Tick, in *listing, base int64) error {
 			offset, err = strconv.ParseInt(value, 10, 64)
 			s.LastTime = base + offset
 		case "volume":
-			s.Volume, err = feed.ParseDecimal(value, in.size)
+			s.Volume, err = decimal.Parse(value, in.size)
 		case "trades":
 			s.Trades, err = strconv.ParseInt(value, 10, 64)
 		case "id":

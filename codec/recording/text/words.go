@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 )
 
 // words are the words of a line.
@@ -135,7 +136,7 @@ func (w *words) decimal(v *int64, exponent int8) error {
 		return errors.New("a size is missing")
 	}
 	var err error
-	if *v, err = feed.ParseDecimal(text, exponent); err != nil {
+	if *v, err = decimal.Parse(text, exponent); err != nil {
 		return fmt.Errorf("size %q with exponent %d: %w", text, exponent, err)
 	}
 	return nil
@@ -191,7 +192,7 @@ func parsePrice(s string, exponent int8) (int64, error) {
 	if s == "-" {
 		return feed.NoPrice, nil
 	}
-	return feed.ParseDecimal(s, exponent)
+	return decimal.Parse(s, exponent)
 }
 
 func parseExponent(s string) (int8, error) {

@@ -12,6 +12,7 @@ import (
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 )
 
 // Write writes the text form of the recording in the first size bytes of file to w, and returns the number of
@@ -457,7 +458,7 @@ func (w *writer) instrument(id feed.InstrumentID) *listing {
 func (w *writer) values(t *feed.Tick, in *listing, base int64) {
 	v := &t.Values
 	price := func(p int64) { w.line = appendPrice(append(w.line, ' '), p, in.price) }
-	size := func(n int64) { w.line = feed.AppendDecimal(append(w.line, ' '), n, in.size) }
+	size := func(n int64) { w.line = decimal.Append(append(w.line, ' '), n, in.size) }
 	switch t.Kind {
 	case feed.KindQuote:
 		price(v[0])
@@ -624,7 +625,7 @@ func (w *writer) uint(key string, v uint64) {
 func (w *writer) decimal(key string, v int64, exponent int8) {
 	if v != 0 {
 		w.line = append(append(append(w.line, ' '), key...), '=')
-		w.line = feed.AppendDecimal(w.line, v, exponent)
+		w.line = decimal.Append(w.line, v, exponent)
 	}
 }
 
@@ -642,7 +643,7 @@ func appendPrice(b []byte, v int64, exponent int8) []byte {
 	if v == feed.NoPrice {
 		return append(b, '-')
 	}
-	return feed.AppendDecimal(b, v, exponent)
+	return decimal.Append(b, v, exponent)
 }
 
 // appendOffset appends v with its sign.

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 	"tickfeed/feed/files/dbn"
 	"tickfeed/feed/files/rawfile"
 	"tickfeed/feed/recorded"
@@ -612,7 +613,7 @@ func num(v int64) string {
 	if v == feed.NoPrice {
 		return "-"
 	}
-	return strings.TrimLeft(string(feed.AppendDecimal(nil, v, 0)), "+")
+	return strings.TrimLeft(string(decimal.Append(nil, v, 0)), "+")
 }
 
 // Damage is an error with its offset. With SkipBad, a damaged record is skipped by its

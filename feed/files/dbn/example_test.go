@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 	"tickfeed/feed/files/dbn"
 )
 
@@ -24,10 +25,10 @@ func Example() {
 			case feed.KindDefinition:
 				fmt.Println(t.Definition().Name())
 			case feed.KindTrade:
-				fmt.Printf("%d trade %s %s %d\n", t.EventTime, t.Side, feed.AppendDecimal(nil, t.Trade().Price, -9), t.Trade().Size)
+				fmt.Printf("%d trade %s %s %d\n", t.EventTime, t.Side, decimal.Append(nil, t.Trade().Price, -9), t.Trade().Size)
 			case feed.KindQuote:
 				q := t.Quote()
-				fmt.Printf("%d quote %s x %s\n", t.EventTime, feed.AppendDecimal(nil, q.Bid, -9), feed.AppendDecimal(nil, q.Ask, -9))
+				fmt.Printf("%d quote %s x %s\n", t.EventTime, decimal.Append(nil, q.Bid, -9), decimal.Append(nil, q.Ask, -9))
 			}
 		}
 		if err == io.EOF {

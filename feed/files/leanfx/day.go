@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 	"tickfeed/feed/files/rawfile"
 )
 
@@ -259,7 +260,7 @@ func (d *day) parse(line []byte) string {
 		cells[i] = line[:n]
 		line = line[min(n+1, len(line)):]
 	}
-	at, err := feed.ParseDecimal(cells[0], -6)
+	at, err := decimal.Parse(cells[0], -6)
 	if err != nil || at < 0 || at >= nanosOfDay || d.midnight+at >= d.end {
 		return fmt.Sprintf("%.40q is not a time: want milliseconds after midnight", cells[0])
 	}
@@ -268,9 +269,9 @@ func (d *day) parse(line []byte) string {
 		need := exponent
 		for i, to := range [...]*int64{&d.bid, &d.ask} {
 			var err error
-			*to, err = feed.ParseDecimal(cells[i+1], exponent)
-			if err == feed.ErrDecimalInexact {
-				if _, e, _ := feed.ScanDecimal(cells[i+1]); e >= feed.MinExponent {
+			*to, err = decimal.Parse(cells[i+1], exponent)
+			if err == decimal.ErrInexact {
+				if _, e, _ := decimal.Scan(cells[i+1]); e >= feed.MinExponent {
 					need = min(need, int8(e))
 					continue
 				}

@@ -1,19 +1,19 @@
 package rawfile
 
-import "tickfeed/feed"
+import "tickfeed/feed/decimal"
 
-// ParseTime is [feed.ParseDecimal] for times that a program may have computed as floats: it rounds digits finer
+// ParseTime is [decimal.Parse] for times that a program may have computed as floats: it rounds digits finer
 // than 10^exponent if they can be the error of a float, which has at most 17 digits and errs in the last two.
 func ParseTime(b []byte, exponent int8) (int64, error) {
-	t, err := feed.ParseDecimal(b, exponent)
-	if err != feed.ErrDecimalInexact {
+	t, err := decimal.Parse(b, exponent)
+	if err != decimal.ErrInexact {
 		return t, err
 	}
 	const (
 		floatDigits = 1e17    // a float's text has at most 17 digits
 		floatError  = 1 << 51 // a float's error is less than its value divided by floatError
 	)
-	m, e, scanErr := feed.ScanDecimal(b)
+	m, e, scanErr := decimal.Scan(b)
 	if scanErr != nil || m < 0 || m >= floatDigits || e < int(exponent)-9 {
 		return 0, err
 	}

@@ -6,7 +6,7 @@ import (
 	"math"
 	"time"
 
-	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 	"tickfeed/feed/files/rawfile"
 )
 
@@ -255,9 +255,9 @@ func (c *clock) epoch(b []byte) (int64, error) {
 	switch err {
 	case nil:
 		return t, nil
-	case feed.ErrDecimalInexact:
+	case decimal.ErrInexact:
 		return 0, errPrecision
-	case feed.ErrDecimalOverflow:
+	case decimal.ErrOverflow:
 		return 0, errTimeRange
 	}
 	return 0, errNotTime
@@ -276,7 +276,7 @@ func wholeDigits(b []byte) int {
 		case c == '.' && !hasPower(b):
 			return n
 		default:
-			m, e, err := feed.ScanDecimal(b)
+			m, e, err := decimal.Scan(b)
 			if err != nil {
 				return 0
 			}

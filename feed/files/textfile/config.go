@@ -11,6 +11,7 @@ import (
 	_ "time/tzdata" // zones for machines without a zone database
 
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 )
 
 // Config configures how files are read. The zero Config reads files whose columns have
@@ -381,7 +382,7 @@ func (r *row) absent(f field, advice string) *LineError {
 
 // integer parses f as a whole number in [low, high].
 func (r *row) integer(f field, low, high int64) (int64, *LineError) {
-	v, err := feed.ParseDecimal(r.cells[f], 0)
+	v, err := decimal.Parse(r.cells[f], 0)
 	if err != nil || v < low || v > high {
 		return 0, r.bad(f, "is not a whole number from "+strconv.FormatInt(low, 10)+
 			" to "+strconv.FormatInt(high, 10), err)

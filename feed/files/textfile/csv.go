@@ -6,8 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
-
-	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 )
 
 // A header describes the columns of a CSV file.
@@ -152,7 +151,7 @@ func isData(cells []string, c *columns) bool {
 		if c.place(cell).field != noField {
 			return false
 		}
-		_, _, err := feed.ScanDecimal(cell)
+		_, _, err := decimal.Scan(cell)
 		_, _, date := parseDate([]byte(cell))
 		data = data || err == nil || date
 	}

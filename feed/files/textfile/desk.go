@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 	"tickfeed/feed/files/internal/book"
 	"tickfeed/feed/files/internal/recent"
 	"tickfeed/feed/files/rawfile"
@@ -275,7 +276,7 @@ func eventTime(r *row, c *clock) (int64, *LineError) {
 	}
 	if r.isOwn() || r.isDatabento() {
 		// A whole number is in nanoseconds, whatever its magnitude and the stated unit.
-		if t, err := feed.ParseDecimal(r.cells[f], 0); err == nil {
+		if t, err := decimal.Parse(r.cells[f], 0); err == nil {
 			return t, nil
 		}
 	}
@@ -475,7 +476,7 @@ func (d *desk) steps(r *row, def *feed.Definition) *LineError {
 
 // voided reports whether the correction code of r means that its trade does not count.
 func voided(r *row) (bool, *LineError) {
-	code, err := feed.ParseDecimal(r.cells[fieldCorrection], 0)
+	code, err := decimal.Parse(r.cells[fieldCorrection], 0)
 	if err == nil && code >= 0 && code <= 2 {
 		return false, nil
 	}

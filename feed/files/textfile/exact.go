@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 )
 
 // An extent is the range of the numbers of an instrument.
@@ -87,12 +88,12 @@ func (d *desk) exact(r *row, fields []field, exponent int8) (int8, *LineError) {
 				continue
 			}
 			scale, cell := scaleOf(r, f), r.cell(f)
-			v, err := feed.ParseDecimal(cell, exponent-scale)
+			v, err := decimal.Parse(cell, exponent-scale)
 			if err == nil {
 				d.values[f] = v
 				continue
 			}
-			if m, e, ok := denoise(cell); ok && err == feed.ErrDecimalInexact && !r.isOwn() && e+int(scale) >= feed.MinExponent {
+			if m, e, ok := denoise(cell); ok && err == decimal.ErrInexact && !r.isOwn() && e+int(scale) >= feed.MinExponent {
 				if v, ok := finer(m, int8(e)+scale, exponent); ok && e+int(scale) >= int(exponent) {
 					d.values[f] = v
 					rounded++
@@ -123,7 +124,7 @@ func denoise(b []byte) (m int64, e int, ok bool) {
 	if len(b) < 16 {
 		return 0, 0, false
 	}
-	m, e, err := feed.ScanDecimal(b)
+	m, e, err := decimal.Scan(b)
 	size := m
 	if size < 0 {
 		size = -size
@@ -158,7 +159,7 @@ func denoise(b []byte) (m int64, e int, ok bool) {
 // text), is m × 10^e.
 func isText64(f float64, precision int, m int64, e int) bool {
 	var buf [32]byte
-	m2, e2, err := feed.ScanDecimal(strconv.AppendFloat(buf[:0], f, 'e', precision, 64))
+	m2, e2, err := decimal.Scan(strconv.AppendFloat(buf[:0], f, 'e', precision, 64))
 	return err == nil && m2 == m && e2 == e
 }
 
@@ -209,7 +210,7 @@ func (e *extent) cover(r *row, d *desk, prices, sizes []field) {
 func tooFine(r *row, fields []field, exponent int8, what string) *LineError {
 	reason := "needs so many decimals that the " + what + " of its instrument before it do not fit 64 bits"
 	for _, f := range fields {
-		if _, err := feed.ParseDecimal(r.cell(f), exponent-scaleOf(r, f)); r.has(f) && err != nil {
+		if _, err := decimal.Parse(r.cell(f), exponent-scaleOf(r, f)); r.has(f) && err != nil {
 			return r.bad(f, reason, err)
 		}
 	}
@@ -219,12 +220,12 @@ func tooFine(r *row, fields []field, exponent int8, what string) *LineError {
 // decimals returns the exponent that f, in units of 10^scale, needs if parsing it with exponent failed with err.
 func decimals(r *row, f field, exponent, scale int8, err error) (int8, *LineError) {
 	switch err {
-	case feed.ErrDecimalInexact:
-		if _, e, _ := feed.ScanDecimal(r.cell(f)); e+int(scale) >= feed.MinExponent {
+	case decimal.ErrInexact:
+		if _, e, _ := decimal.Scan(r.cell(f)); e+int(scale) >= feed.MinExponent {
 			return int8(e) + scale, nil
 		}
 		return 0, r.bad(f, fmt.Sprintf("needs more than %d decimals", -feed.MinExponent), err)
-	case feed.ErrDecimalOverflow:
+	case decimal.ErrOverflow:
 		return 0, r.bad(f, fmt.Sprintf("does not fit 64 bits in units of 10^%d, which its instrument has or the line needs", exponent), err)
 	}
 	if bytes.IndexByte(r.cell(f), ',') >= 0 {

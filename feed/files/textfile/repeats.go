@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 	"tickfeed/feed/files/internal/recent"
 )
 
@@ -46,7 +47,7 @@ func (p *repeats) repeated(inst *instrument, r *row, t *feed.Tick, def *feed.Def
 	print.Size, print.Exponent[1] = shortest(tr.Size, def.SizeExponent)
 	known := tr.ID != 0 || print.Ref != ""
 	if !known && r.names[fieldRecordType] != "" && len(r.cells[fieldSequence]) > 0 {
-		n, err := feed.ParseDecimal(r.cells[fieldSequence], 0)
+		n, err := decimal.Parse(r.cells[fieldSequence], 0)
 		known = err == nil
 		print.Number = uint64(n)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 	"tickfeed/feed/files/textfile"
 )
 
@@ -88,7 +89,7 @@ func TestTradesOfSeveralFiles(t *testing.T) {
 			err = eachDefined(t, src, func(tick *feed.Tick, def *feed.Definition) {
 				if tick.Kind == feed.KindTrade {
 					tr := tick.Trade()
-					got = append(got, string(feed.AppendDecimal(nil, tr.Price, def.PriceExponent))+" x "+string(feed.AppendDecimal(nil, tr.Size, def.SizeExponent)))
+					got = append(got, string(decimal.Append(nil, tr.Price, def.PriceExponent))+" x "+string(decimal.Append(nil, tr.Size, def.SizeExponent)))
 				}
 			})
 			if c.err == "" {

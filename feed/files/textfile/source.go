@@ -549,7 +549,7 @@ type LineError struct {
 	Column string // the column's or field's name in the file; empty if the line as a whole is bad
 	Value  string // the value, cut to 64 bytes
 	Reason string // the problem, and what to do
-	Err    error  // the cause, if it is a sentinel such as feed.ErrDecimalSyntax
+	Err    error  // the cause, if it is a sentinel such as decimal.ErrSyntax
 }
 
 func (e *LineError) Error() string {

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 	"tickfeed/feed/files/textfile"
 	"tickfeed/feed/recorded"
 )
@@ -43,9 +44,9 @@ func show(t *feed.Tick, def *feed.Definition) string {
 		if v == feed.NoPrice {
 			return "-"
 		}
-		return string(feed.AppendDecimal(nil, v, def.PriceExponent))
+		return string(decimal.Append(nil, v, def.PriceExponent))
 	}
-	s := func(v int64) string { return string(feed.AppendDecimal(nil, v, def.SizeExponent)) }
+	s := func(v int64) string { return string(decimal.Append(nil, v, def.SizeExponent)) }
 	at := t.EventTime - time.Date(2026, 3, 2, 14, 30, 0, 0, time.UTC).UnixNano()
 	head := fmt.Sprintf("%d %v %s", at, t.Kind, def.Name())
 	trade := func(tr feed.Trade) string {
@@ -290,9 +291,9 @@ func TestBadLines(t *testing.T) {
 // The error for a bad number or time wraps its sentinel.
 func TestBadLineCauses(t *testing.T) {
 	for text, want := range map[string]error{
-		"1,X,1x":                  feed.ErrDecimalSyntax,
-		"1,X,1e30":                feed.ErrDecimalOverflow,
-		"1,X,1e-30":               feed.ErrDecimalInexact,
+		"1,X,1x":                  decimal.ErrSyntax,
+		"1,X,1e30":                decimal.ErrOverflow,
+		"1,X,1e-30":               decimal.ErrInexact,
 		"2026-03-02 14:30:00,X,1": textfile.ErrNoZone,
 	} {
 		_, _, err := read(t, "time,symbol,price\n"+text+"\n", textfile.Config{})

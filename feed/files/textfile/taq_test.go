@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 	"tickfeed/feed/files/textfile"
 	"tickfeed/feed/recorded"
 )
@@ -87,7 +88,7 @@ func TestTAQTrades(t *testing.T) {
 	}
 }
 
-func price(v int64) string { return string(feed.AppendDecimal(nil, v, -4)) }
+func price(v int64) string { return string(decimal.Append(nil, v, -4)) }
 
 func wallClock(ns int64, zone *time.Location) string {
 	return time.Unix(0, ns).In(zone).Format("2006-01-02 15:04:05.000000")

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 )
 
 // A Formatter formats ticks as lines of text. For each instrument it uses the last definition before the tick, so that
@@ -87,7 +88,7 @@ func (f *Formatter) listing(t *feed.Tick, state *feed.State) *Listing {
 
 // AppendPrice appends the price v, which must not be feed.NoPrice, with all its decimals.
 func (in *Listing) AppendPrice(dst []byte, v int64) []byte {
-	return feed.AppendDecimal(dst, v, in.priceExponent)
+	return decimal.Append(dst, v, in.priceExponent)
 }
 
 // AppendAligned appends the price v with at least as many decimals as earlier prices, so that prices line up.
@@ -115,7 +116,7 @@ func decimalsOf(number []byte) int {
 
 // AppendSize appends the size v with all its decimals.
 func (in *Listing) AppendSize(dst []byte, v int64) []byte {
-	return feed.AppendDecimal(dst, v, in.sizeExponent)
+	return decimal.Append(dst, v, in.sizeExponent)
 }
 
 // Times is how times are written.

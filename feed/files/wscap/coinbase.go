@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 )
 
 const venueCoinbase = "COINBASE"
@@ -221,6 +222,6 @@ func parseTime(b []byte) (int64, bool) {
 	if fraction[0] != '.' || len(fraction) < 2 || len(fraction) > 10 {
 		return 0, false
 	}
-	nanos, err := feed.ParseDecimal(fraction, -9)
+	nanos, err := decimal.Parse(fraction, -9)
 	return t.Unix()*1e9 + nanos, err == nil
 }

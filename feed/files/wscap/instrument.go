@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 )
 
 // An instrument is one symbol at one venue.
@@ -103,9 +104,9 @@ func (s *Source) resolve(in *instrument, at int64) string {
 			}
 			var err error
 			cut := cutZeros(n.text)
-			n.value, err = feed.ParseDecimal(cut, exponent)
-			if err == feed.ErrDecimalInexact {
-				if _, need, _ := feed.ScanDecimal(cut); need >= feed.MinExponent && need < int(exponent) {
+			n.value, err = decimal.Parse(cut, exponent)
+			if err == decimal.ErrInexact {
+				if _, need, _ := decimal.Scan(cut); need >= feed.MinExponent && need < int(exponent) {
 					*e, again = min(*e, int8(need)), true
 					continue
 				}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 )
 
 // A krakenBook is the book of one instrument of Kraken spot. Kraken
@@ -142,11 +143,11 @@ func (k *krakenBook) apply(sides []feed.Side, numbers []number) string {
 		return "the levels need so many decimals that those before them do not fit 64 bits"
 	}
 	for i, side := range sides {
-		price, err := feed.ParseDecimal(numbers[2*i].text, k.price)
+		price, err := decimal.Parse(numbers[2*i].text, k.price)
 		if err != nil {
 			return fmt.Sprintf("price %.40q: %v (in units of 10^%d)", numbers[2*i].text, err, k.price)
 		}
-		size, err := feed.ParseDecimal(numbers[2*i+1].text, k.size)
+		size, err := decimal.Parse(numbers[2*i+1].text, k.size)
 		if err != nil {
 			return fmt.Sprintf("size %.40q: %v (in units of 10^%d)", numbers[2*i+1].text, err, k.size)
 		}
@@ -158,7 +159,7 @@ func (k *krakenBook) apply(sides []feed.Side, numbers []number) string {
 // printedExponent returns the exponent of the last digit of b, including zeros.
 func printedExponent(b []byte) int8 {
 	e := 0
-	if _, scanned, err := feed.ScanDecimal(b); err == nil {
+	if _, scanned, err := decimal.Scan(b); err == nil {
 		e = scanned
 	}
 	if i := bytes.IndexByte(b, '.'); i >= 0 && !bytes.ContainsAny(b, "eE") {

@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 )
 
 const venueKrakenSpot = "KRAKEN"
@@ -140,7 +141,7 @@ func (s *Source) krakenArrayBook(in *instrument, objects [][]byte, depth []byte)
 			levels := walk(v, '[')
 			for l := range levels.elements {
 				stamp := fieldsOf(l)[2]
-				at, err := feed.ParseDecimal(text(stamp), -9)
+				at, err := decimal.Parse(text(stamp), -9)
 				if err != nil || at <= 0 {
 					return fmt.Sprintf("%.40q is not a time", stamp)
 				}
@@ -176,7 +177,7 @@ func fieldsOf(b []byte) (f [5][]byte) {
 
 // krakenTime parses a time in seconds with decimals. It returns the reason if it cannot.
 func (s *Source) krakenTime(v []byte) (int64, string) {
-	at, err := feed.ParseDecimal(text(v), -9)
+	at, err := decimal.Parse(text(v), -9)
 	if err != nil || at <= 0 {
 		return 0, fmt.Sprintf("%.40q is not a time", v)
 	}

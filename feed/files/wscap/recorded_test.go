@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 	"tickfeed/feed/files/rawfile"
 	"tickfeed/feed/files/wscap"
 	"tickfeed/feed/recorded"
@@ -97,10 +98,10 @@ func tallies(t testing.TB, src *wscap.Source) (map[string]*tally, *feed.State) {
 }
 
 func rat(v int64, exponent int8) *big.Rat {
-	return decimal(string(feed.AppendDecimal(nil, v, exponent)))
+	return rational(string(decimal.Append(nil, v, exponent)))
 }
 
-func decimal(s string) *big.Rat {
+func rational(s string) *big.Rat {
 	r, ok := new(big.Rat).SetString(s)
 	if !ok {
 		panic(s)
@@ -110,7 +111,7 @@ func decimal(s string) *big.Rat {
 
 func equal(t testing.TB, want string, got int64, what string) {
 	t.Helper()
-	assert.Zero(t, decimal(want).Cmp(rat(got, -8)), "%s: want %s, got %d × 10^-8", what, want, got)
+	assert.Zero(t, rational(want).Cmp(rat(got, -8)), "%s: want %s, got %d × 10^-8", what, want, got)
 }
 
 type binanceTrade struct {
@@ -208,7 +209,7 @@ func TestBinanceAgreesWithAnotherDecoder(t *testing.T) {
 			assert.Equal(t, wt.Sold, got.sold)
 			equal(t, wt.Size, got.size, "size")
 			notional := new(big.Rat).SetFrac(&got.notional, big.NewInt(1e16))
-			assert.Zero(t, decimal(wt.Notional).Cmp(notional), "notional")
+			assert.Zero(t, rational(wt.Notional).Cmp(notional), "notional")
 			equal(t, wt.Low, got.low, "low")
 			equal(t, wt.High, got.high, "high")
 			wq := want.Tickers[c.symbol]
@@ -409,7 +410,7 @@ func TestKrakenAgreesWithAnotherDecoder(t *testing.T) {
 			assert.Zero(t, tr.ID)
 			assert.Zero(t, tr.Conditions)
 			got = append(got, fmt.Sprintln(d.Symbol, tick.TradeRef(), tr.Side, tick.EventTime,
-				string(feed.AppendDecimal(nil, tr.Size, d.SizeExponent)), string(feed.AppendDecimal(nil, tr.Price, d.PriceExponent))))
+				string(decimal.Append(nil, tr.Size, d.SizeExponent)), string(decimal.Append(nil, tr.Price, d.PriceExponent))))
 		case feed.KindQuote:
 			quotes++
 		case feed.KindLevel:

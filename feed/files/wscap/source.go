@@ -30,6 +30,7 @@ import (
 	"slices"
 
 	"tickfeed/feed"
+	"tickfeed/feed/decimal"
 	"tickfeed/feed/files/internal/recent"
 	"tickfeed/feed/files/rawfile"
 )
@@ -391,7 +392,7 @@ func arrivalTime(stamp []byte) (int64, bool) {
 	case whole <= 17:
 		exponent = -3
 	}
-	t, err := feed.ParseDecimal(stamp, exponent)
+	t, err := decimal.Parse(stamp, exponent)
 	return t, err == nil && t > 0
 }
 

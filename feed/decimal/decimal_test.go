@@ -1,19 +1,18 @@
-package feed_test
+package decimal_test
 
 import (
 	"math"
 	"math/big"
 	"strings"
 	"testing"
+	"tickfeed/feed/decimal"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"tickfeed/feed"
 )
 
 // A price is parsed exactly or not at all.
-func TestParseDecimalIsExact(t *testing.T) {
+func TestParseIsExact(t *testing.T) {
 	for _, c := range []struct {
 		text     string
 		exponent int8
@@ -42,60 +41,60 @@ func TestParseDecimalIsExact(t *testing.T) {
 		{"922337203685477.5807", -4, math.MaxInt64},
 		{"9223372036.854775807", -9, math.MaxInt64},
 	} {
-		got, err := feed.ParseDecimal(c.text, c.exponent)
+		got, err := decimal.Parse(c.text, c.exponent)
 		require.NoError(t, err, c.text)
 		assert.Equal(t, c.want, got, c.text)
 
-		got, err = feed.ParseDecimal([]byte(c.text), c.exponent)
+		got, err = decimal.Parse([]byte(c.text), c.exponent)
 		require.NoError(t, err, c.text)
 		assert.Equal(t, c.want, got, "as bytes: %s", c.text)
 	}
 }
 
 // An inexact, overflowing or malformed number gets the error for its reason.
-func TestParseDecimalErrors(t *testing.T) {
+func TestParseErrors(t *testing.T) {
 	for _, c := range []struct {
 		text     string
 		exponent int8
 		want     error
 	}{
-		{"157.85", -1, feed.ErrDecimalInexact},
-		{"1.5", 0, feed.ErrDecimalInexact},
-		{"15", 1, feed.ErrDecimalInexact},
-		{"1e-999999", 0, feed.ErrDecimalInexact},
-		{"0.00000000000000000000000000000001", -18, feed.ErrDecimalInexact},
-		{"9223372036854775808", 0, feed.ErrDecimalOverflow},
-		{"-9223372036854775808", 0, feed.ErrDecimalOverflow},
-		{"922337203685477.5808", -4, feed.ErrDecimalOverflow},
-		{"1844674407370955161600000", 0, feed.ErrDecimalOverflow},
-		{"18446744073709551616", 0, feed.ErrDecimalOverflow},
-		{"1e19", 0, feed.ErrDecimalOverflow},
-		{"1", -19, feed.ErrDecimalOverflow},
-		{"10000000000000000000000001", 0, feed.ErrDecimalOverflow},
-		{"1e1000000", 0, feed.ErrDecimalOverflow},
-		{"", 0, feed.ErrDecimalSyntax},
-		{"-", 0, feed.ErrDecimalSyntax},
-		{".", 0, feed.ErrDecimalSyntax},
-		{"+.", 0, feed.ErrDecimalSyntax},
-		{"e5", 0, feed.ErrDecimalSyntax},
-		{"1e", 0, feed.ErrDecimalSyntax},
-		{"1e+", 0, feed.ErrDecimalSyntax},
-		{"1e5x", 0, feed.ErrDecimalSyntax},
-		{"1.2.3", 0, feed.ErrDecimalSyntax},
-		{"12x.5", -4, feed.ErrDecimalSyntax},
-		{" 1", 0, feed.ErrDecimalSyntax},
-		{"1,5", -1, feed.ErrDecimalSyntax},
-		{"NaN", 0, feed.ErrDecimalSyntax},
-		{"--1", 0, feed.ErrDecimalSyntax},
-		{"99999999999999999999999x", 0, feed.ErrDecimalSyntax},
+		{"157.85", -1, decimal.ErrInexact},
+		{"1.5", 0, decimal.ErrInexact},
+		{"15", 1, decimal.ErrInexact},
+		{"1e-999999", 0, decimal.ErrInexact},
+		{"0.00000000000000000000000000000001", -18, decimal.ErrInexact},
+		{"9223372036854775808", 0, decimal.ErrOverflow},
+		{"-9223372036854775808", 0, decimal.ErrOverflow},
+		{"922337203685477.5808", -4, decimal.ErrOverflow},
+		{"1844674407370955161600000", 0, decimal.ErrOverflow},
+		{"18446744073709551616", 0, decimal.ErrOverflow},
+		{"1e19", 0, decimal.ErrOverflow},
+		{"1", -19, decimal.ErrOverflow},
+		{"10000000000000000000000001", 0, decimal.ErrOverflow},
+		{"1e1000000", 0, decimal.ErrOverflow},
+		{"", 0, decimal.ErrSyntax},
+		{"-", 0, decimal.ErrSyntax},
+		{".", 0, decimal.ErrSyntax},
+		{"+.", 0, decimal.ErrSyntax},
+		{"e5", 0, decimal.ErrSyntax},
+		{"1e", 0, decimal.ErrSyntax},
+		{"1e+", 0, decimal.ErrSyntax},
+		{"1e5x", 0, decimal.ErrSyntax},
+		{"1.2.3", 0, decimal.ErrSyntax},
+		{"12x.5", -4, decimal.ErrSyntax},
+		{" 1", 0, decimal.ErrSyntax},
+		{"1,5", -1, decimal.ErrSyntax},
+		{"NaN", 0, decimal.ErrSyntax},
+		{"--1", 0, decimal.ErrSyntax},
+		{"99999999999999999999999x", 0, decimal.ErrSyntax},
 	} {
-		_, err := feed.ParseDecimal(c.text, c.exponent)
+		_, err := decimal.Parse(c.text, c.exponent)
 		assert.Equal(t, c.want, err, "%q at %d", c.text, c.exponent)
 	}
 }
 
-// ScanDecimal returns how many decimals a number needs, whatever zeros it is written with.
-func TestScanDecimalReduces(t *testing.T) {
+// Scan returns how many decimals a number needs, whatever zeros it is written with.
+func TestScanReduces(t *testing.T) {
 	for _, c := range []struct {
 		text     string
 		mantissa int64
@@ -111,7 +110,7 @@ func TestScanDecimalReduces(t *testing.T) {
 		{"1" + strings.Repeat("0", 300), 1, 300},
 		{"0." + strings.Repeat("0", 300) + "1", 1, -301},
 	} {
-		m, e, err := feed.ScanDecimal(c.text)
+		m, e, err := decimal.Scan(c.text)
 		require.NoError(t, err, c.text)
 		assert.Equal(t, c.mantissa, m, c.text)
 		assert.Equal(t, c.exponent, e, c.text)
@@ -119,7 +118,7 @@ func TestScanDecimalReduces(t *testing.T) {
 }
 
 // Prices are printed with every digit and no superfluous zeros.
-func TestAppendDecimalIsShortestPlainText(t *testing.T) {
+func TestAppendIsShortestPlainText(t *testing.T) {
 	for _, c := range []struct {
 		v        int64
 		exponent int8
@@ -142,26 +141,26 @@ func TestAppendDecimalIsShortestPlainText(t *testing.T) {
 		{math.MinInt64, -4, "-922337203685477.5808"},
 		{7, -128, "0." + strings.Repeat("0", 127) + "7"},
 	} {
-		got := feed.AppendDecimal([]byte("price "), c.v, c.exponent)
+		got := decimal.Append([]byte("price "), c.v, c.exponent)
 		assert.Equal(t, "price "+c.want, string(got), "%d, %d", c.v, c.exponent)
 	}
 }
 
-func TestDecimalsDoNotAllocate(t *testing.T) {
+func TestNothingAllocates(t *testing.T) {
 	text, buf := []byte("157.8"), make([]byte, 0, 64)
 	assert.Zero(t, testing.AllocsPerRun(100, func() {
-		v, err := feed.ParseDecimal(text, -4)
+		v, err := decimal.Parse(text, -4)
 		if err != nil {
 			t.Error(err)
 		}
-		if _, err = feed.ParseDecimal(text, 0); err != feed.ErrDecimalInexact {
+		if _, err = decimal.Parse(text, 0); err != decimal.ErrInexact {
 			t.Error(err)
 		}
-		buf = feed.AppendDecimal(buf[:0], v, -4)
+		buf = decimal.Append(buf[:0], v, -4)
 	}))
 }
 
-// ParseDecimal agrees with exact rational arithmetic, and AppendDecimal gives the text back.
+// Parse agrees with exact rational arithmetic, and Append gives the text back.
 func FuzzDecimal(f *testing.F) {
 	for _, s := range []string{
 		"157.8", "-0.25", "1e-7", "1E+3", "0", ".5", "5.", "9223372036854775807", "9223372036854775808",
@@ -170,13 +169,13 @@ func FuzzDecimal(f *testing.F) {
 		f.Add(s, int8(-4))
 	}
 	f.Fuzz(func(t *testing.T, s string, exponent int8) {
-		v, err := feed.ParseDecimal(s, exponent)
-		if err == feed.ErrDecimalSyntax {
+		v, err := decimal.Parse(s, exponent)
+		if err == decimal.ErrSyntax {
 			return
 		}
-		m, e, scanErr := feed.ScanDecimal(s)
+		m, e, scanErr := decimal.Scan(s)
 		if scanErr == nil && m%10 == 0 && (m != 0 || e != 0) {
-			t.Fatalf("ScanDecimal(%q) = %d, %d: not reduced", s, m, e)
+			t.Fatalf("Scan(%q) = %d, %d: not reduced", s, m, e)
 		}
 		if i := strings.IndexAny(s, "eE"); len(s) > 200 || i >= 0 && len(s)-i > 5 {
 			return // too large to check by rationals
@@ -189,19 +188,19 @@ func FuzzDecimal(f *testing.F) {
 		switch {
 		case err == nil:
 			if want.Cmp(new(big.Rat).SetInt64(v)) != 0 {
-				t.Fatalf("ParseDecimal(%q, %d) = %d, want %v", s, exponent, v, want)
+				t.Fatalf("Parse(%q, %d) = %d, want %v", s, exponent, v, want)
 			}
-			text := feed.AppendDecimal(nil, v, exponent)
-			if back, err := feed.ParseDecimal(text, exponent); err != nil || back != v {
+			text := decimal.Append(nil, v, exponent)
+			if back, err := decimal.Parse(text, exponent); err != nil || back != v {
 				t.Fatalf("%d, %d prints as %s and reads back as %d, %v", v, exponent, text, back, err)
 			}
-		case err == feed.ErrDecimalInexact:
+		case err == decimal.ErrInexact:
 			if want.IsInt() {
-				t.Fatalf("ParseDecimal(%q, %d) is inexact, want %v", s, exponent, want)
+				t.Fatalf("Parse(%q, %d) is inexact, want %v", s, exponent, want)
 			}
 		default:
 			if want.IsInt() && want.Num().IsInt64() && want.Num().Int64() != math.MinInt64 {
-				t.Fatalf("ParseDecimal(%q, %d): %v, want %v", s, exponent, err, want)
+				t.Fatalf("Parse(%q, %d): %v, want %v", s, exponent, err, want)
 			}
 		}
 	})
@@ -215,18 +214,37 @@ func power(e int) *big.Rat {
 	return new(big.Rat).SetInt(p)
 }
 
-func BenchmarkParseDecimal(b *testing.B) {
+func BenchmarkParse(b *testing.B) {
 	text := []byte("157.8125")
 	for b.Loop() {
-		if _, err := feed.ParseDecimal(text, -4); err != nil {
+		if _, err := decimal.Parse(text, -4); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
-func BenchmarkAppendDecimal(b *testing.B) {
+func BenchmarkAppend(b *testing.B) {
 	var buf [32]byte
 	for b.Loop() {
-		feed.AppendDecimal(buf[:0], 1578125, -4)
+		decimal.Append(buf[:0], 1578125, -4)
+	}
+}
+
+// A number that is shifted is exact, or is none.
+func TestShiftIsExact(t *testing.T) {
+	for _, c := range []struct {
+		v       int64
+		n       int
+		product int64
+		ok      bool
+	}{
+		{0, 200, 0, true}, {7, 0, 7, true}, {-7, 2, -700, true}, {700, -2, 7, true}, {9, 18, 9e18, true}, {-9, 18, -9e18, true},
+		{10, 18, 0, false}, {7, 19, 0, false}, {7, -19, 0, false}, {705, -1, 0, false},
+	} {
+		product, ok := decimal.Shift(c.v, c.n)
+		assert.Equal(t, c.ok, ok, "%d × 10^%d", c.v, c.n)
+		if ok {
+			assert.Equal(t, c.product, product, "%d × 10^%d", c.v, c.n)
+		}
 	}
 }

@@ -1,4 +1,14 @@
-package feed
+// Package decimal reads and writes decimal numbers as integers in units of a power of ten, exactly.
+//
+//	price, err := decimal.Parse("270.90", -2) // 27090 hundredths
+//	if err != nil {
+//		return err // decimal.ErrInexact for "270.905"
+//	}
+//	text := decimal.Append(nil, price, -2)    // 270.9
+//	m, e, err := decimal.Scan("270.90")       // 2709 and -1: the number needs one decimal
+//
+// Nothing here rounds, goes through a float, or allocates.
+package decimal
 
 import (
 	"errors"
@@ -7,12 +17,12 @@ import (
 	"strconv"
 )
 
-// These errors say why a text is not a price or size. [ParseDecimal] and [ScanDecimal] return them unwrapped,
+// These errors say why a text is not a price or size. [Parse] and [Scan] return them unwrapped,
 // so that callers can compare them with ==.
 var (
-	ErrDecimalSyntax   = errors.New("not a decimal number")
-	ErrDecimalInexact  = errors.New("the number has more decimals than its unit")
-	ErrDecimalOverflow = errors.New("decimal number out of range")
+	ErrSyntax   = errors.New("not a decimal number")
+	ErrInexact  = errors.New("the number has more decimals than its unit")
+	ErrOverflow = errors.New("decimal number out of range")
 )
 
 // pow10 holds the powers of ten that fit 64 bits.
@@ -21,20 +31,20 @@ var pow10 = [20]uint64{
 	1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19,
 }
 
-// ParseDecimal returns the v for which v × 10^exponent is exactly the number in s; it never rounds and never
+// Parse returns the v for which v × 10^exponent is exactly the number in s; it never rounds and never
 // goes through a float. s is an optional sign, digits with at most one point, and an optional power of ten:
-// 157.8, -0.25, .5, 1e-7, 1E+3. ParseDecimal does not allocate.
+// 157.8, -0.25, .5, 1e-7, 1E+3. Parse does not allocate.
 //
-// The error is ErrDecimalSyntax, ErrDecimalInexact if v would have to be a fraction, or
-// ErrDecimalOverflow if v is beyond ±math.MaxInt64 ([NoPrice] is never the result).
-func ParseDecimal[S string | []byte](s S, exponent int8) (int64, error) {
+// The error is ErrSyntax, ErrInexact if v would have to be a fraction, or
+// ErrOverflow if v is beyond ±math.MaxInt64 (feed.NoPrice is never the result).
+func Parse[S string | []byte](s S, exponent int8) (int64, error) {
 	// This fast path takes at most 19 digits without a power of ten: nearly every number.
 	i := 0
 	if len(s) > 0 && (s[0] == '-' || s[0] == '+') {
 		i = 1
 	}
 	if len(s)-i > 19 || len(s) == i {
-		return parseAnyDecimal(s, exponent)
+		return parseAny(s, exponent)
 	}
 	negative := s[0] == '-'
 	m, point := uint64(0), -1
@@ -45,7 +55,7 @@ func ParseDecimal[S string | []byte](s S, exponent int8) (int64, error) {
 		case c == '.' && point < 0:
 			point = i
 		default:
-			return parseAnyDecimal(s, exponent)
+			return parseAny(s, exponent)
 		}
 	}
 	shift := -int(exponent)
@@ -53,11 +63,11 @@ func ParseDecimal[S string | []byte](s S, exponent int8) (int64, error) {
 		shift -= len(s) - 1 - point
 	}
 	if uint(shift) >= uint(len(pow10)) || m == 0 {
-		return parseAnyDecimal(s, exponent)
+		return parseAny(s, exponent)
 	}
 	hi, lo := bits.Mul64(m, pow10[shift])
 	if hi != 0 || lo > math.MaxInt64 {
-		return 0, ErrDecimalOverflow
+		return 0, ErrOverflow
 	}
 	if negative {
 		return -int64(lo), nil
@@ -65,21 +75,21 @@ func ParseDecimal[S string | []byte](s S, exponent int8) (int64, error) {
 	return int64(lo), nil
 }
 
-func parseAnyDecimal[S string | []byte](s S, exponent int8) (int64, error) {
-	m, e, err := ScanDecimal(s)
+func parseAny[S string | []byte](s S, exponent int8) (int64, error) {
+	m, e, err := Scan(s)
 	if err != nil || m == 0 {
 		return 0, err
 	}
 	shift := e - int(exponent)
 	if shift < 0 {
-		return 0, ErrDecimalInexact // m is not divisible by ten
+		return 0, ErrInexact // m is not divisible by ten
 	}
 	if shift >= len(pow10) {
-		return 0, ErrDecimalOverflow
+		return 0, ErrOverflow
 	}
 	hi, lo := bits.Mul64(magnitude(m), pow10[shift])
 	if hi != 0 || lo > math.MaxInt64 {
-		return 0, ErrDecimalOverflow
+		return 0, ErrOverflow
 	}
 	if m < 0 {
 		return -int64(lo), nil
@@ -90,13 +100,13 @@ func parseAnyDecimal[S string | []byte](s S, exponent int8) (int64, error) {
 // maxPower bounds the power of ten that a text may state.
 const maxPower = 999_999
 
-// ScanDecimal reads s as mantissa × 10^exponent with the greatest possible exponent: the mantissa does not end
+// Scan reads s as mantissa × 10^exponent with the greatest possible exponent: the mantissa does not end
 // in 0, and 0 has exponent 0. "157.80" is 1578 and -1, and -exponent is the number of decimals that the number
-// needs. Any number of zeros may precede or follow the significant digits. ScanDecimal does not allocate.
+// needs. Any number of zeros may precede or follow the significant digits. Scan does not allocate.
 //
-// The error is ErrDecimalSyntax, or ErrDecimalOverflow if the mantissa is beyond
+// The error is ErrSyntax, or ErrOverflow if the mantissa is beyond
 // ±math.MaxInt64 or the power of ten that s states beyond ±999,999.
-func ScanDecimal[S string | []byte](s S) (mantissa int64, exponent int, err error) {
+func Scan[S string | []byte](s S) (mantissa int64, exponent int, err error) {
 	i := 0
 	if len(s) > 0 && (s[0] == '-' || s[0] == '+') {
 		i = 1
@@ -116,7 +126,7 @@ func ScanDecimal[S string | []byte](s S) (mantissa int64, exponent int, err erro
 			continue
 		}
 		if c-'0' > 9 {
-			return 0, 0, ErrDecimalSyntax
+			return 0, 0, ErrSyntax
 		}
 		digits++
 		if point {
@@ -139,17 +149,17 @@ func ScanDecimal[S string | []byte](s S) (mantissa int64, exponent int, err erro
 		zeros = 0
 	}
 	if digits == 0 {
-		return 0, 0, ErrDecimalSyntax
+		return 0, 0, ErrSyntax
 	}
 	if i < len(s) {
 		exponent, err = scanPower(s[i+1:])
-		if err == ErrDecimalSyntax {
+		if err == ErrSyntax {
 			return 0, 0, err
 		}
 	}
 	switch {
 	case overflow:
-		return 0, 0, ErrDecimalOverflow
+		return 0, 0, ErrOverflow
 	case m == 0:
 		return 0, 0, nil
 	case err != nil:
@@ -169,17 +179,17 @@ func scanPower[S string | []byte](s S) (int, error) {
 		i = 1
 	}
 	if i == len(s) {
-		return 0, ErrDecimalSyntax
+		return 0, ErrSyntax
 	}
 	power := 0
 	for ; i < len(s); i++ {
 		if s[i]-'0' > 9 {
-			return 0, ErrDecimalSyntax
+			return 0, ErrSyntax
 		}
 		power = min(power*10+int(s[i]-'0'), maxPower+1)
 	}
 	if power > maxPower {
-		return 0, ErrDecimalOverflow
+		return 0, ErrOverflow
 	}
 	if s[0] == '-' {
 		power = -power
@@ -187,11 +197,11 @@ func scanPower[S string | []byte](s S) (int, error) {
 	return power, nil
 }
 
-// AppendDecimal appends v × 10^exponent to dst as plain text: every digit, no power of ten, no zeros at the end
+// Append appends v × 10^exponent to dst as plain text: every digit, no power of ten, no zeros at the end
 // of the decimals, and no point without decimals. 1578 with exponent -1 gives 157.8, and so does 157800 with
-// -3; 2 with 3 gives 2000, and -25 with -2 gives -0.25. [NoPrice] is a number like any other here. ParseDecimal
+// -3; 2 with 3 gives 2000, and -25 with -2 gives -0.25. feed.NoPrice is a number like any other here. Parse
 // with the same exponent returns v.
-func AppendDecimal(dst []byte, v int64, exponent int8) []byte {
+func Append(dst []byte, v int64, exponent int8) []byte {
 	u := magnitude(v)
 	if v < 0 {
 		dst = append(dst, '-')
@@ -231,4 +241,21 @@ func magnitude(v int64) uint64 {
 		return -uint64(v)
 	}
 	return uint64(v)
+}
+
+// Shift returns v × 10^n. ok is false if the product is not an integer of 64 bits.
+func Shift(v int64, n int) (product int64, ok bool) {
+	const greatest = 18 // greatest exponent of a power of ten that fits an int64
+	switch {
+	case v == 0 || n == 0:
+		return v, true
+	case n > greatest || n < -greatest:
+		return 0, false
+	case n < 0:
+		p := int64(pow10[-n])
+		return v / p, v%p == 0
+	}
+	p := int64(pow10[n])
+	product = v * p
+	return product, product/p == v
 }
