@@ -485,6 +485,12 @@ func (r *Reader) search(pos int64, in *codec.FileHeader) (restart, error) {
 	return restart{at: r.size}, nil
 }
 
+// skipHole returns the offset of the first data of the file from pos on, or its size if there is none.
+func (r *Reader) skipHole(pos int64) int64 {
+	from, _ := NextData(r.r, pos, r.size)
+	return from
+}
+
 // candidate reports whether reading can continue at p, which is at pos.
 func (r *Reader) candidate(p []byte, pos int64, in *codec.FileHeader) (restart, bool) {
 	found := restart{at: pos}

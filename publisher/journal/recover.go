@@ -423,7 +423,8 @@ func (j *Journal) end(s *segment) (uint64, error) {
 	return s.next, nil
 }
 
-// keep copies the bytes of segment s from offset into its side file, durably.
+// keep copies the bytes of segment s from offset into its side file, durably. Holes stay holes, and one at the end is left out: they
+// may be far larger than the disk.
 func (j *Journal) keep(s *segment, f io.ReaderAt, offset int64) error {
 	side := j.path(s.name + TornSuffix)
 	if err := j.fs.Remove(side); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -433,7 +434,20 @@ func (j *Journal) keep(s *segment, f io.ReaderAt, offset int64) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(out, io.NewSectionReader(f, offset, s.size-offset))
+	for at := offset; at < s.size && err == nil; {
+		from, to := recording.NextData(f, at, s.size)
+		if from == s.size {
+			break
+		}
+		if seeker, ok := out.(io.Seeker); ok {
+			_, err = seeker.Seek(from-at, io.SeekCurrent)
+			at = from
+		}
+		if err == nil {
+			_, err = io.Copy(out, io.NewSectionReader(f, at, to-at))
+		}
+		at = to
+	}
 	if err == nil {
 		err = out.Sync()
 	}
