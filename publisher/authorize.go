@@ -34,6 +34,7 @@ func (c *conn) checkLogin(h *codec.Hello) *codec.Refusal {
 		return &codec.Refusal{Code: denied.code, Text: denied.text, Retry: denied.retry}
 	}
 	c.client.user, c.line.permit, c.mail.permit = permit.User, permit, permit
+	c.selected.Store(c.line.selection())
 	for _, f := range h.Features {
 		c.client.narrow = c.client.narrow || f == codec.FeatureNarrow
 	}

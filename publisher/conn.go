@@ -25,7 +25,8 @@ type conn struct {
 	nc       net.Conn
 	client   client
 	progress progress
-	alive    liveness.Monitor // on the clock of the publisher
+	selected atomic.Pointer[Selection] // of line, for Stats
+	alive    liveness.Monitor          // on the clock of the publisher
 	mail     mailbox
 	in       receiver
 	pump     *pump
@@ -79,7 +80,6 @@ type client struct {
 	user   string // "" without Config.Authorize
 	login  *Login // nil if clients need no credentials
 	narrow bool   // the publisher may narrow the line unasked: see codec.FeatureNarrow
-	filter codec.Filter
 	asked  uint64 // the position in the hello
 	back   bool   // the hello had a position: the client has been connected before
 }
@@ -108,7 +108,7 @@ func (x *progress) connProgress() ConnProgress {
 func newConn(p *Publisher, nc net.Conn, r *codec.Reader, h *codec.Hello) *conn {
 	c := &conn{
 		p: p, nc: nc, in: receiver{raw: rawConn(nc), messages: r},
-		client: client{name: h.Client, filter: h.Filter, asked: h.Position.Next, back: len(h.Position.Lineage) > 0},
+		client: client{name: h.Client, asked: h.Position.Next, back: len(h.Position.Lineage) > 0},
 		slow:   lagLimit{policy: h.Slow, maxLag: cmp.Or(h.MaxLag, p.cfg.MaxLag)},
 		line:   line{p: p, filter: h.Filter, grant: grant{filter: h.Filter}, until: h.Until},
 	}
@@ -124,6 +124,7 @@ func newConn(p *Publisher, nc net.Conn, r *codec.Reader, h *codec.Hello) *conn {
 		c.alive.Interval = min(max(h.Heartbeat, MinHeartbeat), MaxHeartbeat)
 	}
 	c.out = newSender(nc, c.in.raw, &c.alive, &p.clock)
+	c.selected.Store(c.line.selection())
 	return c
 }
 
@@ -142,7 +143,7 @@ func (c *conn) silent() bool { return c.alive.Dead(c.now()) }
 
 // run starts to serve the connection and returns. The reader calls Publisher.remove when the connection has ended.
 func (c *conn) run() {
-	filter, more := cut(c.client.filter)
+	filter, more := cut(c.selected.Load().Filter)
 	e := c.p.serving.tallies.joined.line(c.nc).Str("client", cutText(c.client.name)).Strs("filter", filter)
 	if more > 0 {
 		e = e.Int("more_patterns", more)

@@ -43,6 +43,22 @@ type chunk struct {
 	gone feed.Range
 }
 
+// selection returns what l is sent.
+func (l *line) selection() *Selection {
+	g := &l.grant
+	switch {
+	case !g.limited && l.filter.All():
+		return &everySelection // idle subscribers, of which there may be many, share it
+	case !g.limited:
+		return &Selection{Filter: l.filter}
+	}
+	s := &Selection{Filter: l.filter, Granted: g.filter, Denied: g.denied, Limits: g.limits}
+	if l.permit.shallow() {
+		s.Depth = DepthL1
+	}
+	return s
+}
+
 // seek places the line at the packet that holds seq, which must not exceed the end of the log.
 func (l *line) seek(seq uint64) {
 	l.closeCursor()

@@ -163,6 +163,7 @@ type grant struct {
 	// limited is set if the line is not everything that the client asked for, and limits says for people what it lacks.
 	limited bool
 	limits  string
+	denied  codec.Filter // patterns that take more from filter; empty for none
 }
 
 // told returns what a welcome or subscribed message says of g.
@@ -209,7 +210,7 @@ func (p *Permission) grant(asked codec.Filter) (grant, error) {
 			return g, p.denied("see %s", patterns(asked))
 		}
 		if len(denied) > 0 {
-			g.filter, g.limited, lacks = kept, true, append(lacks, patterns(denied))
+			g.filter, g.denied, g.limited, lacks = kept, denied, true, append(lacks, patterns(denied))
 		}
 	}
 	if p.shallow() {

@@ -1,9 +1,11 @@
 package publisher_test
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -58,7 +60,7 @@ func TestLoginsAreRefused(t *testing.T) {
 	})
 }
 
-// The welcome and the answer to a change of the filter say what a user is granted, and nothing if that is all.
+// The welcome and the answer to a change of the filter say what a user is granted, and nothing if that is all. So do the statistics.
 func TestTheClientIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &directory{was: make(map[string][]version)}
@@ -71,6 +73,12 @@ func TestTheClientIsTold(t *testing.T) {
 		c := w.join(codec.Hello{Token: "desk", Start: codec.Start{Kind: codec.StartBeginning}})
 		assert.Equal(t, &codec.Filter{"A*"}, c.welcome.Granted)
 		assert.Equal(t, "user desk may not see more than A*, nor A1", c.welcome.Limits)
+		selection := func() publisher.Selection {
+			conns := w.pub.Stats().Conns
+			return conns[slices.IndexFunc(conns, func(c publisher.ConnStats) bool { return c.User == "desk" })].Selection
+		}
+		denied := codec.Filter{"A1"}
+		assert.Equal(t, publisher.Selection{Granted: codec.Filter{"A*"}, Denied: denied, Limits: c.welcome.Limits}, selection())
 		w.quotes(6)
 		c.until(10)
 		assert.Equal(t, []uint64{1, 4, 7}, c.seqs(), "the definition and the quotes of A0")
@@ -86,8 +94,10 @@ func TestTheClientIsTold(t *testing.T) {
 		s := answer(codec.Filter{"A0", "B0"})
 		assert.Equal(t, &codec.Filter{"A0"}, s.Granted)
 		assert.Equal(t, "user desk may not see more than A*", s.Limits)
+		assert.Equal(t, publisher.Selection{Filter: codec.Filter{"A0", "B0"}, Granted: codec.Filter{"A0"}, Limits: s.Limits}, selection(), "as asked last")
 		s = answer(codec.Filter{"A0"})
 		assert.Nil(t, s.Granted)
+		assert.Equal(t, publisher.Selection{Filter: codec.Filter{"A0"}}, selection())
 		c.send(&codec.Subscribe{Request: 1, Filter: codec.Filter{"B0"}})
 		var bye *codec.Goodbye
 		for bye == nil {
@@ -126,6 +136,8 @@ func TestLivingLinesFollow(t *testing.T) {
 		assert.Equal(t, []string{"snapshot 7 scope 0", "subscribed 0", "snapshot 10 scope 0"}, knows.events)
 		assert.Equal(t, []uint64{7, 8, 9, 10}, knows.seqs())
 		assert.Equal(t, 1, knows.state.Len(), "what may not be seen any more is forgotten")
+		oldest := slices.MinFunc(w.pub.Stats().Conns, func(a, b publisher.ConnStats) int { return cmp.Compare(a.Number, b.Number) })
+		assert.Equal(t, publisher.Selection{Granted: codec.Filter{"A0"}, Limits: "user desk may not see more than A0"}, oldest.Selection)
 		assert.Equal(t, "goodbye denied", old.last())
 		time.Sleep(time.Second)
 		assert.Equal(t, uint64(2), w.pub.Stats().Left[publisher.LeftDenied])
@@ -137,6 +149,7 @@ func TestLivingLinesFollow(t *testing.T) {
 		knows.until(16)
 		assert.Equal(t, []string{"subscribed 0", "snapshot 13 scope 0"}, knows.events[3:])
 		assert.Equal(t, []uint64{13, 14, 15}, knows.seqs()[4:])
+		assert.Zero(t, w.pub.Stats().Conns[0].Selection)
 		state, _ := w.pub.State()
 		assert.Empty(t, state.Diff(knows.state))
 		assert.Equal(t, codec.LineSeed(knows.lineage[0].ID, nil), knows.seed, "a full line again")

@@ -66,7 +66,7 @@ func (c *conn) chooseStart(h *codec.Hello) *codec.Refusal {
 		if len(c.opening.welcome) <= codec.MaxHello || welcome.Granted == nil {
 			break
 		}
-		l.grant = grant{everything, true, cutText(l.grant.limits)} // its patterns do not fit
+		l.grant = grant{filter: everything, limited: true, limits: cutText(l.grant.limits)} // its patterns do not fit
 	}
 	l.wanted = p.wants(l.filter, l.permit, p.seq.catalog())
 	if a.Snapshot && a.Position >= max(p.tail(), l.floor) {

@@ -186,6 +186,20 @@ type ConnProgress struct {
 	Read   int64  // publish time of the last packet that was read from the journal for it; 0 if none was
 }
 
+// A Selection is the part of the feed that a subscriber is sent: what it has asked for last, and what its user may see of that. It
+// must not be changed.
+type Selection struct {
+	Filter codec.Filter // as asked; empty for all instruments
+	// The fields below are zero if the subscriber is sent everything that it asked for.
+	Granted codec.Filter // the patterns of Filter that the user may see, from which Denied and Depth take more
+	Denied  codec.Filter
+	Depth   Depth
+	Limits  string // what is missing, as the client was informed
+}
+
+// everySelection is the Selection of all lines without a filter and without limits.
+var everySelection Selection
+
 // ConnStats describes one connected subscriber.
 type ConnStats struct {
 	Number uint64 // number of the connection, unique in the publisher
@@ -193,8 +207,8 @@ type ConnStats struct {
 	Client string
 	User   string    // empty without Config.Authorize
 	Since  time.Time // when it was accepted
-	Filter []string  // as of the login
-	Start  uint64    // number at which its line began
+	Selection
+	Start uint64 // number at which its line began
 	ConnProgress
 	Confirmed uint64 // number after the last one that the client has confirmed as applied
 	RoundTrip time.Duration
@@ -233,7 +247,7 @@ func Without(conns, others []ConnStats) (left []ConnStats) {
 
 func (c *conn) stats() ConnStats {
 	s := ConnStats{
-		Number: c.client.number, Remote: c.nc.RemoteAddr().String(), Client: c.client.name, User: c.client.user, Since: c.client.since, Filter: c.client.filter,
+		Number: c.client.number, Remote: c.nc.RemoteAddr().String(), Client: c.client.name, User: c.client.user, Since: c.client.since, Selection: *c.selected.Load(),
 		Start: c.progress.position, ConnProgress: c.progress.connProgress(), Confirmed: c.progress.confirmed.Load(),
 		RoundTrip: time.Duration(c.progress.roundTrip.Load()), Slow: c.slow.policy, MaxLag: c.slow.maxLag, Sent: c.out.bytes.Load(),
 	}

@@ -294,6 +294,7 @@ func (c *conn) refilter(filter codec.Filter, permit *Permission, g grant, known 
 	l := &c.line
 	l.closeCursor()
 	l.filter, l.permit, l.grant = filter, permit, g
+	c.selected.Store(l.selection())
 	l.setSession(l.session)
 	l.wanted = c.p.wants(filter, permit, known)
 	c.filtered.Store(l.wanted != nil)

@@ -21,9 +21,13 @@ type Conn struct {
 	Address   string        `json:"address"` // of the peer
 	State     string        `json:"state"`   // of a subscription; of a subscriber, live or behind
 	Since     *time.Time    `json:"since,omitempty"`
-	Filter    []string      `json:"filter,omitempty"` // of the line; empty for all instruments
-	Start     uint64        `json:"start,omitempty"`  // number at which the line began
-	Position  uint64        `json:"position"`         // number after the last one that was sent, or received
+	Filter    []string      `json:"filter,omitempty"`  // as asked last; empty for all instruments
+	Granted   []string      `json:"granted,omitempty"` // patterns of Filter that the user may see; empty if nothing is withheld
+	Denied    []string      `json:"denied,omitempty"`  // patterns that take more from Granted
+	Depth     string        `json:"depth,omitempty"`   // l1 if the levels of the book are withheld
+	Limits    string        `json:"limits,omitempty"`  // what the user may not see, for people
+	Start     uint64        `json:"start,omitempty"`   // number at which the line began
+	Position  uint64        `json:"position"`          // number after the last one that was sent, or received
 	Confirmed uint64        `json:"confirmed,omitempty"`
 	LagTicks  uint64        `json:"lag_ticks"`
 	LagTime   time.Duration `json:"lag_ns"` // since the first number that is behind was published
@@ -122,16 +126,46 @@ func list(conns []Conn, by string, order func(a, b *Conn) int, limit int) *connL
 			}
 		}
 		c.Name, c.User, c.Address = nameOf(c.Name), nameOf(c.User), nameOf(c.Address)
-		n := len(c.Filter)
-		c.Filter = slices.Clone(c.Filter[:min(n, mostPatterns)])
-		for i := range c.Filter {
-			c.Filter[i] = nameOf(c.Filter[i])
-		}
-		if n > mostPatterns {
-			c.Filter = append(c.Filter, fmt.Sprintf("… %d more", n-mostPatterns))
-		}
+		c.Filter, c.Granted, c.Denied = patternsOf(c.Filter), patternsOf(c.Granted), patternsOf(c.Denied)
+		c.Limits = Clean(c.Limits)
 	}
 	return l
+}
+
+// patternsOf returns the first mostPatterns patterns, and how many are left out.
+func patternsOf(patterns []string) []string {
+	n := len(patterns)
+	some := slices.Clone(patterns[:min(n, mostPatterns)])
+	for i := range some {
+		some[i] = nameOf(some[i])
+	}
+	if n > mostPatterns {
+		some = append(some, fmt.Sprintf("… %d more", n-mostPatterns))
+	}
+	return some
+}
+
+// Instruments returns the instruments that the connection is sent, with the limits of its user: "ES?6,NQ?6", "*, not AAPL, l1".
+// Patterns are separated by sep.
+func (c *Conn) Instruments(sep string) string {
+	patterns := c.Filter
+	if len(c.Granted) > 0 {
+		patterns = c.Granted
+	}
+	text := strings.Join(patterns, sep)
+	if text == "" || text == "?*" {
+		text = "*"
+	}
+	if len(c.Denied) > 0 {
+		text += ", not " + strings.Join(c.Denied, sep)
+	}
+	if c.Depth != "" {
+		text += ", " + c.Depth
+	}
+	if c.Limits != "" && len(c.Denied) == 0 && c.Depth == "" && slices.Equal(patterns, c.Filter) {
+		text += ", limited" // by patterns that are too many to be compared: Limits has the words
+	}
+	return text
 }
 
 // tableWidth is the width of the table of connections, in columns, if their names are not extraordinary.
@@ -139,53 +173,57 @@ const tableWidth = 100
 
 // A column is a column of that table.
 type column struct {
-	head  string
-	cell  func(c *Conn) string
-	least int // width to which it may be cut; 0 for not at all
+	head string
+	cell func(c *Conn) string
 }
 
 // columns returns the columns of the table. Those that are empty for all connections are left out.
 func columns(now time.Time) []column {
 	number := func(n uint64) string { return nouns.Thousands(n) }
 	return []column{
-		{"CONN", func(c *Conn) string { return strconv.FormatUint(c.Number, 10) }, 0},
-		{"NAME", func(c *Conn) string { return c.Name }, 10},
-		{"USER", func(c *Conn) string { return c.User }, 8},
-		{"ADDRESS", func(c *Conn) string { return c.Address }, 15},
-		{"STATE", func(c *Conn) string { return c.State }, 0},
+		{"CONN", func(c *Conn) string { return strconv.FormatUint(c.Number, 10) }},
+		{"NAME", func(c *Conn) string { return c.Name }},
+		{"USER", func(c *Conn) string { return c.User }},
+		{"ADDRESS", func(c *Conn) string { return c.Address }},
+		{"STATE", func(c *Conn) string { return c.State }},
 		{"FOR", func(c *Conn) string {
 			if c.Since == nil {
 				return ""
 			}
 			return roughly(now.Sub(*c.Since))
-		}, 0},
+		}},
 		{"POSITION", func(c *Conn) string {
 			if c.Position == 0 {
 				return ""
 			}
 			return number(c.Position)
-		}, 0},
-		{"LAG", func(c *Conn) string { return number(c.LagTicks) }, 0},
-		{"TIME", func(c *Conn) string { return short(c.LagTime) }, 0},
+		}},
+		{"LAG", func(c *Conn) string { return number(c.LagTicks) }},
+		{"TIME", func(c *Conn) string { return short(c.LagTime) }},
 		{"POLICY", func(c *Conn) string {
 			if c.Policy != "" && c.Policy != "all" {
 				return c.Policy + " " + c.MaxLag.String()
 			}
 			return c.Policy
-		}, 0},
+		}},
 		{"BYTES", func(c *Conn) string {
 			if c.Bytes == 0 {
 				return ""
 			}
 			return number(c.Bytes)
-		}, 0},
-		{"FILTER", func(c *Conn) string { return cmp.Or(strings.Join(c.Filter, ","), "*") }, 8},
+		}},
+		{"FILTER", func(c *Conn) string { return c.Instruments(",") }},
 	}
 }
 
-// narrowing are the columns of a table that is too wide that are cut or, if they may not be cut, left out, in this order; JSON has
-// them.
-var narrowing = []string{"FILTER", "BYTES", "ADDRESS", "USER", "NAME", "FOR", "POSITION"}
+// narrowing are the steps by which a table that is too wide is made narrower: a column is cut, to no less than a width, or left out
+// if that is 0. JSON has all of it.
+var narrowing = []struct {
+	head  string
+	least int
+}{
+	{"FILTER", 24}, {"BYTES", 0}, {"ADDRESS", 15}, {"NAME", 10}, {"FILTER", 8}, {"USER", 8}, {"FOR", 0}, {"POSITION", 0},
+}
 
 // String is the list as a table.
 func (l *connList) String() string {
@@ -195,7 +233,6 @@ func (l *connList) String() string {
 		return b.String()
 	}
 	var table [][]string // by column; the heading first
-	least := make(map[string]int)
 	for _, c := range columns(time.Now()) {
 		cells, empty := []string{c.head}, true
 		for i := range l.Conns {
@@ -203,21 +240,21 @@ func (l *connList) String() string {
 			cells, empty = append(cells, dash(text)), empty && text == ""
 		}
 		if !empty {
-			table, least[c.head] = append(table, cells), c.least
+			table = append(table, cells)
 		}
 	}
-	for _, head := range narrowing {
+	for _, step := range narrowing {
 		over := 2*(len(table)-1) - tableWidth
 		for _, cells := range table {
 			over += widest(cells)
 		}
-		i := slices.IndexFunc(table, func(cells []string) bool { return cells[0] == head })
+		i := slices.IndexFunc(table, func(cells []string) bool { return cells[0] == step.head })
 		switch {
 		case over <= 0 || i < 0:
-		case least[head] == 0:
+		case step.least == 0:
 			table = slices.Delete(table, i, i+1)
 		default:
-			room := max(least[head], widest(table[i])-over)
+			room := max(step.least, widest(table[i])-over)
 			for j, text := range table[i] {
 				table[i][j] = shorten(text, room)
 			}

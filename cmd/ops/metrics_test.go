@@ -341,6 +341,28 @@ func TestConnzIsSortedAndLimited(t *testing.T) {
 		"2     a     x        live   2h   21        5    0s    latest 2s  9      *\n", string(b))
 }
 
+// The table shows the instruments that a connection is sent: those that it asked for, with the limits of its user. JSON has both.
+func TestConnectionsShowWhatIsInForce(t *testing.T) {
+	for want, c := range map[string]ops.Conn{
+		"*":               {},
+		"AAPL,ES*":        {Filter: []string{"AAPL", "ES*"}},
+		"ES?6,NQ?6":       {Granted: []string{"ES?6", "NQ?6"}, Limits: "no more"},
+		"MSFT, not AAPL":  {Filter: []string{"AAPL", "MSFT"}, Granted: []string{"MSFT"}, Denied: []string{"AAPL"}, Limits: "not AAPL"},
+		"*, not AAPL, l1": {Granted: []string{"?*"}, Denied: []string{"AAPL"}, Depth: "l1", Limits: "not AAPL"},
+		"A*, l1":          {Filter: []string{"A*"}, Granted: []string{"A*"}, Depth: "l1", Limits: "no levels"},
+		"A*,B*, limited":  {Filter: []string{"A*", "B*"}, Granted: []string{"A*", "B*"}, Limits: "not what is hard to compare"},
+	} {
+		w := &world{sites: map[string]*ops.Site{"test": {Command: "test", Conns: func() []ops.Conn { return []ops.Conn{c} }}}}
+		b, err := io.ReadAll(w.ask("test", "GET", "/connz?format=text", "").Body)
+		require.NoError(t, err)
+		assert.Contains(t, string(b), "  "+want+"\n")
+		var list struct{ Connections []ops.Conn }
+		require.NoError(t, encoding.NewDecoder(w.ask("test", "GET", "/connz", "").Body).Decode(&list))
+		got := list.Connections[0]
+		assert.Equal(t, [][]string{c.Filter, c.Granted, c.Denied, {c.Depth, c.Limits}}, [][]string{got.Filter, got.Granted, got.Denied, {got.Depth, got.Limits}})
+	}
+}
+
 // The table of connections fits 100 columns: what says nothing is left out, long texts are cut, and of a table that is still too wide
 // the columns that matter less are left out. A connection that lags is behind, and numbers have commas.
 func TestConnectionsFitTheScreen(t *testing.T) {

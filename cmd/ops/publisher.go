@@ -152,8 +152,13 @@ func (p *Publisher) Conns() []Conn {
 		if c.Slow == codec.SlowAll {
 			c.MaxLag = 0 // it has none
 		}
+		depth := ""
+		if c.Depth != publisher.DepthL2 {
+			depth = c.Depth.String()
+		}
 		conns[i] = Conn{
-			Number: c.Number, Name: c.Client, User: c.User, Address: c.Remote, Since: &c.Since, Filter: c.Filter, Start: c.Start, Position: c.Told,
+			Number: c.Number, Name: c.Client, User: c.User, Address: c.Remote, Since: &c.Since,
+			Filter: c.Filter, Granted: c.Granted, Denied: c.Denied, Depth: depth, Limits: c.Limits, Start: c.Start, Position: c.Told,
 			Confirmed: c.Confirmed, LagTicks: max(s.Committed, c.Passed) - c.Passed, Policy: c.Slow.String(), MaxLag: c.MaxLag,
 			Bytes: c.Sent, Echo: c.RoundTrip, lag: func() time.Duration { return pub.Lag(c.ConnProgress) },
 		}

@@ -77,7 +77,7 @@ func (s *Subscriptions) Conns() []Conn {
 	for i, sub := range s.subs {
 		st := sub.Status()
 		conns[i] = Conn{
-			Number: uint64(i + 1), Address: st.Addr, State: st.State.String(), Filter: sub.Filter(), Position: st.Next,
+			Number: uint64(i + 1), Address: st.Addr, State: st.State.String(), Filter: sub.Filter(), Granted: st.Granted, Limits: st.Limits, Position: st.Next,
 			LagTicks: st.LagTicks, LagTime: st.LagTime, RoundTrip: st.RoundTrip,
 		}
 	}

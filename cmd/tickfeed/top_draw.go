@@ -230,11 +230,7 @@ func (f *topFrame) connRows(width, rows int, v *topView, add func(colour, string
 		if c.LagTicks > 0 {
 			lag, since = formatCount(float64(c.LagTicks)), formatDuration(c.LagTime)
 		}
-		instruments := "*"
-		if len(c.Filter) > 0 {
-			instruments = strings.Join(c.Filter, ",")
-		}
-		row(colour, mark, fmt.Sprint(c.Number), c.Name, c.Address, lag, since, c.fate(), formatBytes(int64(c.SentRate)), c.Policy, instruments)
+		row(colour, mark, fmt.Sprint(c.Number), c.Name, c.Address, lag, since, c.fate(), formatBytes(int64(c.SentRate)), c.Policy, c.Instruments(","))
 	}
 	switch left := len(f.Conns) - rows - from; {
 	case len(f.Conns) == 0 && v.filter != "":
@@ -305,7 +301,15 @@ func (f *topFrame) detail(v *topView, add func(colour, string, ...any)) {
 	if c.User != "" {
 		row("user", "%s", c.User)
 	}
-	row("instruments", "%s", cmp.Or(strings.Join(c.Filter, ", "), "all"))
+	instruments := c.Instruments(", ")
+	if instruments == "*" {
+		instruments = "all"
+	}
+	row("instruments", "%s", instruments)
+	if c.Limits != "" {
+		row("asked for", "%s", cmp.Or(strings.Join(c.Filter, ", "), "all"))
+		row("limits", "%s", c.Limits)
+	}
 	row("began at", "%s", nouns.Thousands(c.Start))
 	row("sent up to", "%s, of %s", nouns.Thousands(c.Position), nouns.Thousands(f.Overview.Head))
 	row("confirmed", "%s, %s after it was sent", nouns.Thousands(c.Confirmed), formatDuration(c.Echo))

@@ -145,7 +145,7 @@ func compose(now, before *topSample, v *topView) *topFrame {
 
 // shows reports whether the filter of the view matches c.
 func (v *topView) shows(c *topConn) bool {
-	return v.filter == "" || strings.Contains(strings.ToLower(c.Name+" "+c.User+" "+c.Address+" "+strings.Join(c.Filter, ",")), strings.ToLower(v.filter))
+	return v.filter == "" || strings.Contains(strings.ToLower(c.Name+" "+c.User+" "+c.Address+" "+c.Instruments(",")), strings.ToLower(v.filter))
 }
 
 // fate returns what awaits c, which elapsed seconds ago was as was says, and when.

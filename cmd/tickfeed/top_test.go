@@ -49,6 +49,7 @@ func topSamples() (before, now *topSample) {
 		desk, risk := conn(1, "desk-1", 0, 0), conn(2, "risk-1", 100_000+5_000*n, 10*time.Second+time.Duration(second)*500*time.Millisecond)
 		screen, feeder := conn(3, "screen", 2_000+1_000*n, 2*time.Second+time.Duration(second)*time.Second), conn(4, "a client with a long name of its own", 30_000-10_000*n, 3*time.Second-time.Duration(second)*time.Second)
 		screen.Policy, screen.MaxLag, screen.Filter, screen.User = "latest", 5*time.Second, []string{"AAPL", "ES*"}, "futures-desk"
+		screen.Granted, screen.Depth, screen.Limits = []string{"ES*"}, "l1", "user futures-desk may not see more than ES*, nor the levels of the book"
 		evil := conn(5, "\x1b[31mevil\n", 1, time.Microsecond)
 		return &topSample{"publish", o, []ops.Conn{risk, feeder, screen, evil, desk}}
 	}

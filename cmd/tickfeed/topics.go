@@ -145,7 +145,9 @@ All commands:
 
 publish, replay, record, subscribe:
   GET  /connz     the connections; ?limit=100, ?sort=lag (the default), bytes,
-                  position, connection, name, user, address or since
+                  position, connection, name, user, address or since. "filter" is
+                  what was asked for last; "granted", "denied", "depth" and
+                  "limits" say what the user may see of it, if not all
 
 replay:
   POST /pause, /resume, /step {"n": 3}, /speed {"speed": "10x"},
