@@ -7,14 +7,17 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/codec"
+	"tickfeed/codec/logto/logtest"
 	"tickfeed/codec/netsim"
 	"tickfeed/feed"
 	"tickfeed/publisher"
@@ -292,5 +295,37 @@ func TestGoneOfAnEmptyJournalHasATime(t *testing.T) {
 		s.until(104)
 		assert.Equal(t, "gone [1, 104) damaged", s.events[0])
 		assert.GreaterOrEqual(t, s.publish, began)
+	})
+}
+
+// A wall clock that is set a month ahead removes nothing for its age until an hour has passed, and both jumps are in the log. While the
+// clock is before the last publish time, the log says so.
+func TestClockSetWrongDoesNotEmptyTheJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var wrong atomic.Int64
+		log := new(logtest.Buffer)
+		w := start(t, publisher.Config{
+			Seed: 1, Journal: "j", FS: &memfs.FS{}, Memory: publisher.MinMemory, SegmentSize: 64 << 10, RetainAge: 24 * time.Hour, Logger: zerolog.New(log),
+			Now: func() int64 { return time.Now().UnixNano() + wrong.Load() },
+		})
+		set := func(by time.Duration) {
+			wrong.Store(int64(by))
+			w.quotes(5000)
+			time.Sleep(5 * time.Second)
+		}
+		for range 20 {
+			w.quotes(5000)
+		}
+		time.Sleep(2 * time.Second)
+		set(30 * 24 * time.Hour)
+		assert.Equal(t, uint64(1), w.pub.Stats().Tail)
+		set(0)
+		assert.Equal(t, uint64(1), w.pub.Stats().Tail)
+		assert.Len(t, log.Events("the wall clock has jumped"), 2)
+		assert.Len(t, log.Events("the wall clock is before the last publish time"), 1)
+		set(31 * 24 * time.Hour)
+		assert.Len(t, log.Events("the wall clock has passed the last publish time"), 1)
+		time.Sleep(time.Hour)
+		assert.Greater(t, w.pub.Stats().Tail, uint64(50_000), "the clock is believed")
 	})
 }

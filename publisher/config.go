@@ -34,7 +34,7 @@ type Config struct {
 	FS          journal.FS    // nil for the file system of the operating system
 	SegmentSize int64         // of a journal file, in bytes; 0 for the default of journal.Config
 	RetainBytes int64         // approximate size of the journal; 0 for no bound
-	RetainAge   time.Duration // age at which the journal removes ticks; 0 for no bound
+	RetainAge   time.Duration // age at which the journal removes ticks, also if the wall clock has jumped forward, but then an hour later; 0 for no bound
 	Memory      int64         // size of the log in memory, in bytes, at least MinMemory; 0 for DefaultMemory
 
 	// Admission: which clients may connect, and what each may see. A line follows when that changes.

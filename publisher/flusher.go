@@ -297,7 +297,8 @@ func (f *flusher) failed() error {
 func (f *flusher) housekeep(retains bool) {
 	tick := time.NewTicker(houseInterval)
 	defer tick.Stop()
-	var unwell condition // the directory is not as it was left
+	var unwell, early condition // the directory is not as it was left; the wall clock is before the last publish time
+	var wall wallWatch
 	for {
 		retain := false
 		select {
@@ -334,8 +335,20 @@ func (f *flusher) housekeep(retains bool) {
 			f.active.Store(true)
 			f.wake()
 		}
+		read := f.seq.now()
+		now, jump := wall.follow(read, f.clock.now())
+		if jump != 0 {
+			f.logger.Warn().Stringer("by", jump.Round(time.Second)).Msg("the wall clock has jumped, or the machine was suspended: after a jump forward no files are removed for their age for an hour")
+		}
+		_, latest := f.log.head()
+		switch ahead := time.Duration(latest - read); {
+		case early.begins(ahead > clockJump):
+			f.logger.Warn().Stringer("by", ahead.Round(time.Second)).Msg("the wall clock is before the last publish time, which never decreases: ticks get that publish time until the clock has passed it")
+		case early.ends(ahead <= clockJump):
+			f.logger.Info().Msg("the wall clock has passed the last publish time")
+		}
 		if retains {
-			if err := f.journal.Retain(f.seq.now()); err != nil {
+			if err := f.journal.Retain(now); err != nil {
 				f.logger.Warn().Err(err).Msg("journal: cannot remove old files")
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -456,4 +457,25 @@ func TestWaitIsBounded(t *testing.T) {
 		assert.Equal(t, time.Hour+2*endTime-1, time.Since(begun))
 		close(hangs)
 	})
+}
+
+// A recording has its name from the first packet on, and can be read while it is written.
+func TestRecordingIsReadWhileItIsWritten(t *testing.T) {
+	t.Parallel()
+	pub := servedQuotes(t, 500)
+	dir := t.TempDir()
+	rec := startCommand(t, dir, "record", pub.addr, "--from", "beginning", "-o", "r.tick")
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		look := startCommand(t, dir, "inspect", "--verify", "r.tick")
+		code := look.exit(t)
+		if code == exitDone && strings.Contains(look.out.String(), "sound, not closed") && strings.Contains(look.out.String(), "; 501 numbers in ") {
+			break
+		}
+		require.True(t, time.Now().Before(deadline), "%s %s", look.out.String(), look.err.String())
+	}
+	select {
+	case <-rec.done:
+		t.Fatal(rec.err.String())
+	default:
+	}
 }

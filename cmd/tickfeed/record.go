@@ -47,9 +47,10 @@ the publisher no longer had are listed as missing in the file and at the end:
   account: 12,345 ticks, 2 recoveries, 0 withheld, 0 lost, 0 disowned, 0 duplicated; next seq 12346
   recorded: 345 packets, 1.2 MB in 1 file
 
-On Ctrl-C the file is closed, synced and verified. After a crash it can be read as it is, up to the last
-packet (if compressed, the last MiB or so is missing). If the disk is full, record waits until there is
-space; meanwhile the publisher keeps the ticks.
+On Ctrl-C the file is closed, synced and verified. FILE has its name from the first packet on: other
+commands can read it while it is written, and after a crash, as it is, up to the last packet (if
+compressed, the last MiB or so is missing). If the disk is full, record waits until there is space;
+meanwhile the publisher keeps the ticks.
 
 With --rotate-size or --rotate-time the files are numbered FILE-0001.tick and so on, continuing after
 existing files; each file can be read alone.
