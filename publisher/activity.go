@@ -27,15 +27,12 @@ type InstrumentActivity struct {
 	Ticks []uint32 // as Activity.Ticks
 }
 
-// Activity returns what was published in the last slots times slot, by publish time (of a replay: up to the last packet), and the busiest instruments, at most
+// Activity returns what was published in the last slots times slot, by publish time, and the busiest instruments, at most
 // most. If the memory log does not reach back so far, or holds more than a few hundred thousand numbers of that time, the
 // slots are shorter. It costs nothing unless it is called.
 func (p *Publisher) Activity(slots int, slot time.Duration, most int) Activity {
 	now := p.cfg.Now()
-	next, last := p.log.head()
-	if p.cfg.Mode == codec.ModeReplay { // the publish times are recorded ones
-		now = last + 1
-	}
+	next, _ := p.log.head()
 	from := now - int64(slots)*int64(slot)
 	seq, whole := p.log.seqAt(from)
 	if next-seq > mostActivity {

@@ -30,7 +30,6 @@ type diffOptions struct {
 	symbols  []string
 	kinds    []string
 	byNumber bool
-	anyTimes bool
 	common   bool
 	show     uint64
 	json     bool
@@ -65,7 +64,8 @@ instruments, and how. A and B are each one of
 ` + pipesHelp + `
 
 Times, prices and sizes are compared as values: --raw and --time of subscribe do not matter. Publish times are
-not compared if one of them asked for some instruments only: there, several packets may be sent as one.
+not compared if one of them asked for some instruments only, because several packets may then be sent as one, nor
+with --by-number: a replay publishes the ticks of its recording again, at times of its own.
 
 They differ if one holds a tick and the other one says nothing about its number, says that it is lost, or
 withheld by its slow-consumer policy, or has another tick there. Numbers that a party did not ask for, and
@@ -88,7 +88,7 @@ be read.`,
   tickfeed ledger diff monday.tick.zst monday-backup.tick --common
   tickfeed ledger diff journal client.ndjson --symbols 'AAPL,ES*' --show 20
   tickfeed ledger diff day.tick replayed.ndjson --by-number
-  tickfeed ledger diff run1 run2 --by-number --any-publish-time`,
+  tickfeed ledger diff run1 run2 --by-number`,
 		Args: wantArgs(2, 2, "name of two files or journals"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.in.flags = cmd.Flags()
@@ -99,8 +99,7 @@ be read.`,
 		f.StringSliceVar(&o.symbols, "symbols", nil, "only instruments that match `PATTERNS`: SYMBOL or SYMBOL@VENUE with wildcards * and ?, separated by commas; not with a ledger")
 		f.StringSliceVar(&o.kinds, "kinds", nil, "only ticks of these `KINDS`, as subscribe has them; not with a ledger")
 		f.BoolVar(&o.common, "common", false, "ignore ticks of one party before the first or after the last number of the other one")
-		f.BoolVar(&o.byNumber, "by-number", false, "compare numbers whatever their session is: a replay is a session of its own, with the numbers of its recording")
-		f.BoolVar(&o.anyTimes, "any-publish-time", false, "ignore publish times: two runs of publish with one seed differ in nothing else (add --by-number)")
+		f.BoolVar(&o.byNumber, "by-number", false, "compare numbers whatever their session is, and no publish times: a replay is a session of its own, with the numbers of its recording, and two runs of publish with one seed differ in nothing else")
 	})
 	group(cmd, "Output", func(f *pflag.FlagSet) {
 		countVar(f, &o.show, "show", 5, "show the first `N` differing ticks")
@@ -113,7 +112,7 @@ be read.`,
 const maxShow = 100_000
 
 func (p *program) ledgerDiff(ctx context.Context, o *diffOptions, args []string) error {
-	cfg := compare.Config{ByNumber: o.byNumber, AnyPublish: o.anyTimes, Common: o.common, Show: int(min(o.show, maxShow))}
+	cfg := compare.Config{ByNumber: o.byNumber, Common: o.common, Show: int(min(o.show, maxShow))}
 	filter, err := fileSymbols(o.symbols)
 	if err != nil {
 		return err
@@ -492,7 +491,7 @@ func verdict(r *compare.Result) string {
 	}
 	switch {
 	case !r.Related():
-		return "they differ: they have no session in common; for a replay and its recording, add --by-number; for two runs with the same seed, --by-number --any-publish-time"
+		return "they differ: they have no session in common; for a replay and its recording, or two runs with the same seed, add --by-number"
 	case r.Differs():
 		return "they differ"
 	case !r.Compared():

@@ -68,7 +68,8 @@ that the recording does not hold stay not asked, withheld or gone. Several files
 are merged by time under new numbers, and the state that each recording begins with is published when
 that recording begins. Each tick is published at its original time or later, never earlier: its market time,
 which is the latest event time so far, or with --clock publish its publish time; --speed sets the pace.
-No tick is dropped at any speed.
+No tick is dropped at any speed. Numbers and event times are those of the recording; publish times, which
+subscribers measure their latency from, are those of the replay.
 
 A running replay is controlled by "tickfeed control", by HTTP on ` + defaultHTTP + `, and on a terminal by keys:
 

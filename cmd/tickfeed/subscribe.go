@@ -92,8 +92,8 @@ outages once the ticks are replayed. It includes the difference between two cloc
 before their time count as 0, and the end reports how many there are and by how much. Ticks that were
 published before their connection was first live are counted without a latency. For the event time, so
 are ticks whose event time is not within a minute of the publish time, such as those of a simulated
-market or of files from another day. A replay sends the times of its recording, from which no latency
-can be measured; it is printed as "-". With --symbols the latency from publish time may be up to 1 ms
+market, of files from another day, or of a replay, which publishes the event times of its recording. A
+latency without ticks is printed as "-". With --symbols the latency from publish time may be up to 1 ms
 too small, because the publisher joins packets.
 
 With --commands, a line on standard input such as "symbols AAPL,ES*" (or "symbols *" for all) replaces the

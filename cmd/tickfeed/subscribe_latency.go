@@ -6,8 +6,6 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
-	"tickfeed/codec"
-	"tickfeed/feed"
 	"tickfeed/subscriber"
 )
 
@@ -67,10 +65,9 @@ type tally struct {
 	publish latency // from the publish time
 	event   latency // from the event time
 
-	history  uint64 // ticks without a latency: published before their line was first live
-	recorded uint64 // ticks without a latency: of a replay, which sends the times of the recording
-	foreign  uint64 // other ticks without a latency from the event time, because it is not within nearEvent
-	undated  uint64 // other ticks without an event time
+	history uint64 // ticks without a latency: published before their line was first live
+	foreign uint64 // other ticks without a latency from the event time, because it is not within nearEvent
+	undated uint64 // other ticks without an event time
 }
 
 func newTally() *tally { return &tally{publish: newLatency(), event: newLatency()} }
@@ -80,7 +77,6 @@ func (t *tally) add(o *tally) {
 	t.publish.add(&o.publish)
 	t.event.add(&o.event)
 	t.history += o.history
-	t.recorded += o.recorded
 	t.foreign += o.foreign
 	t.undated += o.undated
 }
@@ -91,17 +87,13 @@ func (t *tally) reset() {
 	*t = tally{publish: t.publish, event: t.event}
 }
 
-// count counts the ticks of b, which were handed over at now, in nanoseconds since the Unix epoch; timed says whether
-// they have a latency.
-func (t *tally) count(b *subscriber.Batch, now int64, timed timing) {
+// count counts the ticks of b, which were handed over at now, in nanoseconds since the Unix epoch. They have a latency if
+// their line has been live.
+func (t *tally) count(b *subscriber.Batch, now int64, live bool) {
 	n := uint64(len(b.Ticks))
 	t.ticks += n
-	switch timed {
-	case timedHistory:
+	if !live {
 		t.history += n
-		return
-	case timedRecorded:
-		t.recorded += n
 		return
 	}
 	for publish, ticks := range b.ByPublishTime() {
@@ -119,15 +111,6 @@ func (t *tally) count(b *subscriber.Batch, now int64, timed timing) {
 	}
 }
 
-// A timing is whether ticks have a latency, and why not.
-type timing uint8
-
-const (
-	timedHistory  timing = iota // no latency: their line has not been live yet
-	timedRecorded               // no latency: they come from a replay
-	timedLive                   // they have a latency
-)
-
 // A meter is a tally that several lines add to and that is emptied every second. Its lock is taken once per batch, not
 // per tick. There is one meter per processor, not per line, because each takes a megabyte.
 type meter struct {
@@ -139,9 +122,9 @@ type meter struct {
 
 func newMeter() *meter { return &meter{now: newTally(), spare: newTally()} }
 
-func (m *meter) count(b *subscriber.Batch, now int64, timed timing) {
+func (m *meter) count(b *subscriber.Batch, now int64, live bool) {
 	m.mu.Lock()
-	m.now.count(b, now, timed)
+	m.now.count(b, now, live)
 	m.mu.Unlock()
 }
 
@@ -154,25 +137,4 @@ func (m *meter) take(sum *tally) {
 	sum.add(taken)
 	taken.reset()
 	m.spare = taken
-}
-
-// A timer decides whether the ticks of one line have a latency.
-type timer struct {
-	live    bool // the line has been live
-	session feed.SessionID
-	mode    codec.Mode // of session
-}
-
-// timing returns the timing of the ticks of b; mode returns the mode of their session.
-func (t *timer) timing(b *subscriber.Batch, mode func() codec.Mode) timing {
-	if b.Session != t.session {
-		t.session, t.mode = b.Session, mode()
-	}
-	switch {
-	case t.mode == codec.ModeReplay:
-		return timedRecorded
-	case !t.live:
-		return timedHistory
-	}
-	return timedLive
 }

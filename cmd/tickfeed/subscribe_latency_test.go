@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tickfeed/codec"
 	"tickfeed/feed"
 	"tickfeed/subscriber"
 )
@@ -35,7 +34,7 @@ func TestTallyCountsLatencies(t *testing.T) {
 	tally.count(timedBatch(
 		[]int64{noon, noon - 4*ms, noon - 2*ms, noon - 1*ms},
 		[]int64{noon + 5*ms, noon + 5*ms},
-	), noon+10*ms, timedLive)
+	), noon+10*ms, true)
 	assert.EqualValues(t, 4, tally.ticks)
 	near := func(want time.Duration, got time.Duration) {
 		t.Helper()
@@ -53,11 +52,11 @@ func TestTallyCountsLatencies(t *testing.T) {
 }
 
 // Ticks without a usable latency are counted by reason: times ahead of this clock, event times of another day, no event time,
-// ticks from before the line was live, and ticks of a replay.
+// and ticks from before the line was live.
 func TestTallyCountsTicksWithoutLatency(t *testing.T) {
 	const second = int64(time.Second)
 	tally := newTally()
-	tally.count(timedBatch([]int64{noon, noon - second, 0, noon - 61*second, noon + 61*second, math.MinInt64, math.MaxInt64, noon + 60*second}), noon-second, timedLive)
+	tally.count(timedBatch([]int64{noon, noon - second, 0, noon - 61*second, noon + 61*second, math.MinInt64, math.MaxInt64, noon + 60*second}), noon-second, true)
 	assert.EqualValues(t, 7, tally.publish.count())
 	assert.EqualValues(t, 7, tally.publish.early)
 	assert.Equal(t, time.Second, tally.publish.earliest)
@@ -68,12 +67,11 @@ func TestTallyCountsTicksWithoutLatency(t *testing.T) {
 	assert.EqualValues(t, 1, tally.event.early)
 	assert.Equal(t, 61*time.Second, tally.event.earliest)
 
-	tally.count(timedBatch([]int64{noon, noon, noon}), noon, timedHistory)
-	tally.count(timedBatch([]int64{noon, noon, noon, noon}), noon, timedRecorded)
-	assert.EqualValues(t, []uint64{12, 2, 3}, []uint64{tally.ticks, tally.history, tally.recorded})
+	tally.count(timedBatch([]int64{noon, noon, noon}), noon, false)
+	assert.EqualValues(t, []uint64{9, 2}, []uint64{tally.ticks, tally.history})
 	assert.EqualValues(t, 7, tally.publish.count())
 
-	tally.count(timedBatch([]int64{math.MinInt64 / 2, 0}, []int64{0, 0}), math.MaxInt64/2, timedLive)
+	tally.count(timedBatch([]int64{math.MinInt64 / 2, 0}, []int64{0, 0}), math.MaxInt64/2, true)
 	assert.InEpsilon(t, int64(greatestLatency), int64(tally.publish.max()), 0.002, "the greatest there is")
 }
 
@@ -86,7 +84,7 @@ func TestMeterTakeReturnsEachCountOnce(t *testing.T) {
 		counting.Go(func() {
 			b := timedBatch([]int64{noon, noon - 1000, noon - 90*int64(time.Second)})
 			for range batches {
-				m.count(b, noon+int64(time.Millisecond), timedLive)
+				m.count(b, noon+int64(time.Millisecond), true)
 			}
 		})
 	}
@@ -104,22 +102,7 @@ func TestMeterTakeReturnsEachCountOnce(t *testing.T) {
 // A meter counts without allocating memory.
 func TestMeterAllocatesNothing(t *testing.T) {
 	m, b := newMeter(), timedBatch([]int64{noon, noon - 1000, noon - 2000}, []int64{noon + 1, noon})
-	assert.Zero(t, testing.AllocsPerRun(100, func() { m.count(b, noon+5000, timedLive) }))
-}
-
-// Ticks are timed from when their line was live for the first time, through outages as well, and not in a session that is a
-// replay.
-func TestTimerStartsWhenALineIsLive(t *testing.T) {
-	modes := map[feed.SessionID]codec.Mode{1: codec.ModeLive, 2: codec.ModeReplay, 3: codec.ModeSimulation}
-	var timer timer
-	of := func(session feed.SessionID) timing {
-		return timer.timing(&subscriber.Batch{Session: session}, func() codec.Mode { return modes[session] })
-	}
-	assert.Equal(t, timedHistory, of(1))
-	timer.live = true
-	assert.Equal(t, timedLive, of(1))
-	assert.Equal(t, timedRecorded, of(2))
-	assert.Equal(t, timedLive, of(3))
+	assert.Zero(t, testing.AllocsPerRun(100, func() { m.count(b, noon+5000, true) }))
 }
 
 // The file of --hdr is one that the plotter of HdrHistogram reads: lines of four numbers, of which it takes the value and

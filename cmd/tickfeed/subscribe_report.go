@@ -186,7 +186,6 @@ func remarks(t *tally) (out []string) {
 		}
 	}
 	remark(t.history, "without latency: published before the connection was live")
-	remark(t.recorded, "without latency: a replay sends the times of its recording")
 	remark(t.foreign, "without latency from event time: it is not within %s of the publish time", formatDuration(nearEvent))
 	remark(t.undated, "without latency from event time: they have none")
 	for _, l := range []struct {
@@ -214,7 +213,6 @@ type figures struct {
 	PublishLatency latencyFigures  `json:"publish_latency"`
 	EventLatency   latencyFigures  `json:"event_latency"`
 	History        uint64          `json:"ticks_before_live"`
-	Recorded       uint64          `json:"ticks_of_replay"`
 	Foreign        uint64          `json:"ticks_of_other_market_time"`
 	Undated        uint64          `json:"ticks_without_event_time"`
 	Account        *accountFigures `json:"account,omitempty"`
@@ -253,7 +251,7 @@ func (r *report) figures(kind string, m *moment) *figures {
 		Type: kind, Time: r.times.AppendJSON(nil, m.at.UnixNano()), Elapsed: m.since, Connections: m.lines, Live: m.live,
 		Ticks: t.ticks, Rate: rounded(perSecond(t.ticks, m.span)), LagMax: m.lag.max, LagMedian: m.lag.median, LagSum: m.lag.sum,
 		Reconnects: m.reconnects, PublishLatency: latencyFiguresOf(&t.publish), EventLatency: latencyFiguresOf(&t.event),
-		History: t.history, Recorded: t.recorded, Foreign: t.foreign, Undated: t.undated,
+		History: t.history, Foreign: t.foreign, Undated: t.undated,
 	}
 }
 

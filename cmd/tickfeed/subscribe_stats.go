@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"tickfeed/codec"
 	"tickfeed/feed"
 	"tickfeed/feed/files/textfile"
 	"tickfeed/feed/nouns"
@@ -78,7 +77,7 @@ type load struct {
 	total   *tally    // ticks of the whole run
 	maxLag  uint64
 
-	saidRecorded, saidForeign bool
+	saidForeign bool
 }
 
 // A loadLine is one line of a load.
@@ -86,7 +85,7 @@ type loadLine struct {
 	sub    *subscriber.Subscriber
 	recv   receiver
 	meter  *meter
-	timer  timer
+	live   bool   // it has been live
 	joined func() // lets another line connect
 	away   bool   // disconnected, and neither live nor at the end of the source since
 	ended  atomic.Bool
@@ -132,14 +131,14 @@ func (l *loadLine) handle(b *subscriber.Batch) error {
 	now := time.Now().UnixNano()
 	if c := b.Change; c != nil && c.State != subscriber.Connecting {
 		l.joined()
-		l.timer.live = l.timer.live || c.State == subscriber.Live
+		l.live = l.live || c.State == subscriber.Live
 		l.away = !isLive(c.State) && (l.away || c.State == subscriber.Disconnected)
 	}
 	if err := l.recv.handle(b); err != nil { // also where it has all that it wants
 		return err
 	}
 	if b.Change == nil && !b.Snapshot {
-		l.meter.count(b, now, l.timer.timing(b, func() codec.Mode { return l.sub.Status().Mode }))
+		l.meter.count(b, now, l.live)
 	}
 	return nil
 }
@@ -261,10 +260,6 @@ func (l *load) lineages(statuses []subscriber.Status) map[feed.SessionID]feed.Li
 // explain reports, once, why ticks have no latency.
 func (l *load) explain() {
 	t := l.current
-	if t.recorded > 0 && !l.saidRecorded {
-		l.saidRecorded = true
-		l.p.notef("a replay sends the times of its recording: no latency can be measured")
-	}
 	if t.foreign > 0 && t.event.count() == 0 && !l.saidForeign {
 		l.saidForeign = true
 		l.p.notef("event times are not within %s of the publish times: this market is not at today's time, and no latency from event time is measured",
@@ -277,7 +272,7 @@ func (l *load) end(now time.Time) (m *moment, account feed.Totals) {
 	last := l.take(now)
 	m = &moment{at: now, since: last.since, span: last.since, lines: len(l.lines), lag: lags{max: l.maxLag}, reconnects: last.reconnects, tally: l.total}
 	for _, line := range l.lines {
-		if line.timer.live && !line.away {
+		if line.live && !line.away {
 			m.live++
 		}
 		account.Add(line.sub.Ledger().Totals())

@@ -73,15 +73,19 @@ func publishQuotes(t *testing.T, pub *served, id feed.InstrumentID, n int, befor
 // publisher stands; --count is of each connection.
 func TestStatsMeasureLatency(t *testing.T) {
 	const lines, ticks = 5, 200
-	for name, test := range map[string]struct{ clock, event time.Duration }{ // before the clock of this machine
-		"a publisher whose clock is behind":    {2 * time.Second, 3 * time.Second},
-		"a publisher whose clock is ahead":     {-time.Hour, -time.Hour},
-		"a market that is not at today's time": {time.Second, 48 * time.Hour},
+	for name, test := range map[string]struct {
+		clock, event time.Duration // before the clock of this machine
+		mode         codec.Mode
+	}{
+		"a publisher whose clock is behind":    {2 * time.Second, 3 * time.Second, codec.ModeLive},
+		"a publisher whose clock is ahead":     {-time.Hour, -time.Hour, codec.ModeLive},
+		"a market that is not at today's time": {time.Second, 48 * time.Hour, codec.ModeSimulation},
+		"a replay":                             {time.Second, 48 * time.Hour, codec.ModeReplay},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			pub := serve(t, publisher.Config{Now: func() int64 { return time.Now().Add(-test.clock).UnixNano() }}, "127.0.0.1:0")
+			pub := serve(t, publisher.Config{Mode: test.mode, Now: func() int64 { return time.Now().Add(-test.clock).UnixNano() }}, "127.0.0.1:0")
 			id, err := pub.Define(t.Context(), feed.Definition{Symbol: "A"})
 			require.NoError(t, err)
 			c := startCommand(t, dir, "subscribe", pub.addr, "--connections", fmt.Sprint(lines), "--latency", "--json", "--count", fmt.Sprint(ticks), "--hdr", "p.hgrm", "--hdr-event", "e.hgrm")

@@ -15,10 +15,9 @@ type Config struct {
 	// Want, if set, chooses the ticks that are compared; all others are treated as if neither party had them. It is
 	// called for entries with a Definition only.
 	Want func(*Entry) bool
-	// ByNumber compares numbers whatever their session is, as for a replay and its recording.
+	// ByNumber compares numbers whatever their session is, as for a replay and its recording, or two runs of a simulation.
+	// Each of these publishes at its own times, so publish times are not compared.
 	ByNumber bool
-	// AnyPublish leaves publish times out of the comparison, as for two runs of a simulation.
-	AnyPublish bool
 	// Common makes no difference of what only one party has before the first or after the last entry of the other one.
 	Common bool
 	// Show is how many of the differing ticks First lists.
@@ -208,7 +207,7 @@ func Compare(ctx context.Context, a, b Party, cfg Config) (*Result, error) {
 		o.facts.explain(outlines[1-i].facts.Firsts)
 		c.merged = c.merged || o.skips || slices.ContainsFunc(o.facts.runs, func(r run) bool { return r.holes > 0 })
 	}
-	c.merged = c.merged || cfg.AnyPublish
+	c.merged = c.merged || cfg.ByNumber
 	ranks := rank(outlines[0].sessions, outlines[1].sessions)
 	for i, p := range [2]Party{a, b} {
 		s, err := c.side(p, outlines[i], ranks)
@@ -264,7 +263,7 @@ type comparer struct {
 	sessions    map[feed.SessionID]*SessionResult
 	instruments map[string]*InstrumentResult
 	read        uint64
-	merged      bool // publish times are not compared: cfg says so, or a party has a filtered line, where a tick may have a later one
+	merged      bool // publish times are not compared: two sessions are compared by number, or a party has a filtered line, where a tick may have a later one
 }
 
 // A side is one party while it is compared.
