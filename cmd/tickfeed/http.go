@@ -303,6 +303,7 @@ type symbolsRequest struct {
 type symbolsAnswer struct {
 	Filter  []string `json:"filter"`
 	Changed bool     `json:"changed"`
+	Warning string   `json:"warning,omitempty"` // about patterns that match no instrument
 }
 
 // String describes the filter for people.
@@ -310,17 +311,21 @@ func (a symbolsAnswer) String() string {
 	if !a.Changed {
 		return ops.Clean(filterText(a.Filter)) + " already, nothing changes"
 	}
-	return ops.Clean(filterText(a.Filter)) + " from now on"
+	text := filterText(a.Filter) + " from now on"
+	if a.Warning != "" {
+		text += "; WARNING: " + strings.TrimPrefix(a.Warning, symbolsCommand+": ")
+	}
+	return ops.Clean(text)
 }
 
 // symbolsRoute returns POST /symbols, which changes the filter of the subscriptions.
 func symbolsRoute(c *commander) ops.Route {
-	return ops.Route{Name: symbolsCommand, Effect: true, Do: func(_ context.Context, body []byte) (any, error) {
+	return ops.Route{Name: symbolsCommand, Effect: true, Do: func(ctx context.Context, body []byte) (any, error) {
 		q, err := ops.Read[symbolsRequest](body)
 		if err != nil {
 			return nil, err
 		}
-		answer, err := c.obey(symbolsCommand + " " + q.Patterns)
+		answer, err := c.ask(ctx, symbolsCommand+" "+q.Patterns)
 		if err != nil {
 			return nil, ops.BadRequest("%w", err)
 		}

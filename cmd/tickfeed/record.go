@@ -151,7 +151,7 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 	}
 	defer p.followSecrets(ctx, o.tokenFile, o.tls.key, o.http.tokenFile, o.http.tls.key)()
 	keep := &recorder{
-		recv:  receiver{say: say, failures: failures{say: say, maxAttempts: o.maxAttempts}, count: o.count, untilEnd: o.untilEnd, filter: cfg.Filter, stop: stop},
+		recv:  receiver{say: say, failures: failures{say: say, maxAttempts: o.maxAttempts}, count: o.count, untilEnd: o.untilEnd, patterns: patterns{filter: cfg.Filter}, stop: stop},
 		names: names,
 		ctx:   running,
 		o:     o,

@@ -339,7 +339,7 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	if err != nil {
 		return err
 	}
-	r := receiver{say: p.notef, failures: failures{say: p.notef, maxAttempts: o.maxAttempts}, count: o.count, untilEnd: o.untilEnd, filter: cfg.Filter, kinds: kinds, noSnapshot: o.noSnapshot, quiet: o.quiet, events: o.events}
+	r := receiver{say: p.notef, failures: failures{say: p.notef, maxAttempts: o.maxAttempts}, count: o.count, untilEnd: o.untilEnd, patterns: patterns{filter: cfg.Filter}, kinds: kinds, noSnapshot: o.noSnapshot, quiet: o.quiet, events: o.events}
 	cfg.SyncOutput = func() error { return syncOutput(p.stdout, r.reports) }
 	subs, err := o.subscribers(cfg)
 	if err != nil {
@@ -362,7 +362,9 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	view := ops.NewSubscriptions(subs...)
 	r.recovered = view.Note
 	site := subscriptionSite("subscribe", view, func() any { return newSubscriptionStatus(subs) })
-	steer := func() (stop func()) { return p.steer(ctx, o, subs, r.filter, web, site) }
+	c := newCommander(p.notef, r.filter, subs)
+	r.compared = c.compared
+	steer := func() (stop func()) { return p.steer(ctx, o, c, web, site) }
 	if o.measures() {
 		return p.measure(ctx, o, subs, r, times, steer)
 	}

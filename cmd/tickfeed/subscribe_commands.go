@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/csv"
 	"errors"
@@ -29,13 +30,17 @@ type commander struct {
 	say func(format string, args ...any)
 	set func(patterns []string) error
 
+	patience time.Duration // that ask has with the publisher; 0 means outcomePatience
+	warnings chan string   // of capacity 1: what came of the last change
+
+	asking sync.Mutex // one ask at a time waits for a warning
 	mu     sync.Mutex
 	filter codec.Filter // the current filter of the subscriptions
 }
 
 // newCommander returns a commander of subs, whose filter is filter.
 func newCommander(say func(format string, args ...any), filter codec.Filter, subs []*subscriber.Subscriber) *commander {
-	return &commander{say: say, filter: filter, set: func(patterns []string) error {
+	return &commander{say: say, filter: filter, warnings: make(chan string, 1), set: func(patterns []string) error {
 		for _, s := range subs {
 			if err := s.SetFilter(patterns); err != nil {
 				return err // the patterns are invalid: the first one refuses them
@@ -76,7 +81,43 @@ func (c *commander) obey(text string) (symbolsAnswer, error) {
 		return symbolsAnswer{}, err
 	}
 	c.filter = filter
-	return symbolsAnswer{filter, true}, nil
+	return symbolsAnswer{Filter: filter, Changed: true}, nil
+}
+
+// compared notes that a filter was compared with the instruments of the publisher, with the warning about its patterns, or "".
+func (c *commander) compared(warning string) {
+	select {
+	case <-c.warnings: // of an earlier change
+	default:
+	}
+	select {
+	case c.warnings <- warning:
+	default: // another connection was faster
+	}
+}
+
+// unconfirmed is the warning of a change to which the publisher has not responded.
+const unconfirmed = "the publisher has not confirmed this yet"
+
+// ask carries out one line, and waits for the warning about its patterns.
+func (c *commander) ask(ctx context.Context, text string) (symbolsAnswer, error) {
+	c.asking.Lock()
+	defer c.asking.Unlock()
+	select {
+	case <-c.warnings:
+	default:
+	}
+	answer, err := c.obey(text)
+	if err != nil || !answer.Changed {
+		return answer, err
+	}
+	select {
+	case answer.Warning = <-c.warnings:
+	case <-ctx.Done():
+	case <-time.After(cmp.Or(c.patience, outcomePatience)):
+		answer.Warning = unconfirmed
+	}
+	return answer, nil
 }
 
 // parseCommand returns the filter that a line of --commands requests.
@@ -123,10 +164,9 @@ func firstPatterns(patterns []string) string {
 	return text
 }
 
-// steer lets the filter of subs, which is filter, be changed by --commands and over HTTP on web, nil for none, and serves the
-// rest of site there, until stop is called. When stop returns, no change is under way and none will follow.
-func (p *program) steer(ctx context.Context, o *subscribeOptions, subs []*subscriber.Subscriber, filter codec.Filter, web net.Listener, site ops.Site) (stop func()) {
-	c := newCommander(p.notef, filter, subs)
+// steer lets c change filters by --commands and over HTTP on web, nil for none, and serves the rest of site there, until stop is
+// called. When stop returns, no change is under way and none will follow.
+func (p *program) steer(ctx context.Context, o *subscribeOptions, c *commander, web net.Listener, site ops.Site) (stop func()) {
 	stopCommands := func() {}
 	if o.commands {
 		stopCommands = p.readCommands(ctx, c.line)

@@ -119,3 +119,24 @@ func TestCommandsEnd(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, lines)
 }
+
+// The answer to a change has the warning about its own patterns, not one about patterns before it, and does not wait for ever.
+func TestAskAnswersWithTheWarning(t *testing.T) {
+	c := newCommander(nil, nil, nil)
+	c.set = func(patterns []string) error {
+		if patterns[0] != "MUTE" {
+			c.compared("no instrument matches " + patterns[0])
+		}
+		return nil
+	}
+	c.compared("old")
+	for _, test := range []struct{ symbols, warning string }{{"A", "no instrument matches A"}, {"A", ""}, {"B", "no instrument matches B"}} {
+		answer, err := c.ask(t.Context(), "symbols "+test.symbols)
+		require.NoError(t, err)
+		assert.Equal(t, test.warning, answer.Warning, test.symbols)
+	}
+	c.patience = time.Nanosecond
+	answer, err := c.ask(t.Context(), "symbols MUTE")
+	require.NoError(t, err)
+	assert.Equal(t, "symbols MUTE from now on; WARNING: "+unconfirmed, answer.String())
+}

@@ -23,18 +23,18 @@ var errEnough = errors.New("enough")
 
 // A receiver handles the batches of one subscription for subscribe.
 type receiver struct {
-	say        func(format string, args ...any)
-	failures   failures
-	crowd      *crowd    // reports changes instead of say and failures, if this is one of many lines; otherwise nil
-	printer    *printer  // nil: print nothing
-	quiet      bool      // print no ticks
-	events     bool      // print a line for each event
-	reports    io.Writer // nil: none
-	count      uint64    // ticks to end after, received one per batch; 0 for no bound
-	stop       func(error)
-	recovered  func(*subscriber.Report) // called for each recovery; it may be nil
-	untilEnd   bool
-	filter     codec.Filter
+	say       func(format string, args ...any)
+	failures  failures
+	crowd     *crowd    // reports changes instead of say and failures, if this is one of many lines; otherwise nil
+	printer   *printer  // nil: print nothing
+	quiet     bool      // print no ticks
+	events    bool      // print a line for each event
+	reports   io.Writer // nil: none
+	count     uint64    // ticks to end after, received one per batch; 0 for no bound
+	stop      func(error)
+	recovered func(*subscriber.Report) // called for each recovery; it may be nil
+	untilEnd  bool
+	patterns
 	kinds      []feed.Kind // kinds that are printed and counted; nil for all
 	noSnapshot bool        // print no ticks of snapshots
 	brief      bool        // print one line for a snapshot of many instruments
@@ -42,8 +42,6 @@ type receiver struct {
 
 	savedNext uint64      // position of the last saved event
 	last      *feed.State // state as of the last batch
-	limited   bool        // the publisher made filter of what was asked for and what the user may see
-	matched   bool        // the patterns of filter were compared with the first complete state
 	link
 	ticks      uint64
 	chosen     uint64      // ticks of kinds
@@ -72,13 +70,18 @@ func (r *receiver) handle(b *subscriber.Batch) error {
 				return err
 			}
 		}
-		if f := c.Filtered; f != nil {
-			r.filter, r.matched, r.limited = f.Filter, false, f.Limits != ""
-		} else if c.State == subscriber.Live && !r.matched {
-			r.matched = true
-			r.warnOfPatterns(b.State)
+		if err := r.change(c); err != nil {
+			return err
 		}
-		return r.change(c)
+		if text, ok := r.compare(c, b.State); ok {
+			if text != "" {
+				r.say("%s", text)
+			}
+			if r.compared != nil {
+				r.compared(text)
+			}
+		}
+		return nil
 	}
 	if r.count > 0 && r.chosen >= r.count {
 		return errEnough
@@ -213,24 +216,47 @@ func (r *receiver) change(c *subscriber.Change) error {
 	return nil
 }
 
-// warnOfPatterns reports the patterns of --symbols, or those that the publisher's file of users makes of them, that match no
-// instrument of state, the first complete state.
-func (r *receiver) warnOfPatterns(state *feed.State) {
-	if r.filter.All() {
-		return
+// patterns are the filter of a subscription, which is compared with the instruments that there are.
+type patterns struct {
+	filter   codec.Filter
+	limited  bool                 // the publisher made filter of what was asked for and what the user may see
+	changed  bool                 // filter is not that of --symbols
+	matched  bool                 // filter was compared with a complete state
+	compared func(warning string) // called when it was; it may be nil
+}
+
+// compare compares the filter with state if that is complete after c, for the first time with this filter. The warning names the
+// patterns that match no instrument; it is empty if there are none.
+func (p *patterns) compare(c *subscriber.Change, state *feed.State) (warning string, ok bool) {
+	complete := c.State == subscriber.Live
+	if f := c.Filtered; f != nil {
+		complete = complete && p.matched && !adds(p.filter, f.Filter) // otherwise a snapshot follows
+		p.filter, p.limited, p.changed, p.matched = f.Filter, f.Limits != "", p.changed || p.matched, false
 	}
-	missing, meant := unmatched(r.filter, state)
+	if p.matched || !complete {
+		return "", false
+	}
+	p.matched = true
+	missing, meant := unmatched(p.filter, state)
 	if len(missing) == 0 {
-		return
+		return "", true
 	}
-	if r.limited { // they need not be those of --symbols
-		r.say("no instrument matches %s so far, to which the publisher limits this user", firstPatterns(missing))
-		return
+	text := fmt.Sprintf("no instrument matches %s so far", firstPatterns(missing))
+	switch {
+	case p.limited: // they need not be those that were asked for
+		return text + ", to which the publisher limits this user", true
+	case meant == "":
+		text += "; patterns are case-sensitive"
 	}
-	if meant == "" {
-		meant = "; patterns are case-sensitive"
+	if p.changed {
+		return symbolsCommand + ": " + text + meant, true
 	}
-	r.say("--symbols: no instrument matches %s so far%s", firstPatterns(missing), meant)
+	return "--symbols: " + text + meant, true
+}
+
+// adds reports whether to has a pattern that from lacks.
+func adds(from, to codec.Filter) bool {
+	return !from.All() && (to.All() || slices.ContainsFunc(to, func(p string) bool { return !slices.Contains(from, p) }))
 }
 
 // unmatched returns the patterns of f that match no instrument of state, and asks whether a symbol was meant that is close to one of
