@@ -32,28 +32,19 @@ type Answer struct {
 	Body    []byte
 }
 
-// ErrForeign reports that a server responded that is not the HTTP server of a tickfeed command.
-var ErrForeign = errors.New("the server there is not that of a tickfeed command")
-
-// ErrHTTPS reports that a server speaks HTTPS, and was asked without.
-var ErrHTTPS = errors.New("the server there speaks HTTPS")
-
-// ErrNotHTTP reports that a server responded in another protocol.
-var ErrNotHTTP = errors.New("the server there does not speak HTTP")
-
-// ErrSilent reports that a server did not respond in time.
-var ErrSilent = errors.New("the server there does not respond")
+// Errors of Client.Ask, which say why what responded is not the server of a command.
+var (
+	ErrForeign = errors.New("the server there is not that of a tickfeed command")
+	ErrHTTPS   = errors.New("the server there speaks HTTPS") // and was asked without
+	ErrNotHTTP = errors.New("the server there does not speak HTTP")
+	ErrSilent  = errors.New("the server there does not respond") // in time
+)
 
 // A Client asks the server of a command.
 type Client struct {
 	Addr  string      // HOST:PORT or unix:PATH
 	TLS   *tls.Config // for HTTPS; nil for plain HTTP
 	Token codec.Token // sent with each request; empty for none
-}
-
-// Ask is Client.Ask without TLS and without a token.
-func Ask(ctx context.Context, addr, path string, body any, accept string, timeout time.Duration) (*Answer, error) {
-	return (&Client{Addr: addr}).Ask(ctx, path, body, accept, timeout)
 }
 
 // Ask sends one request and returns the response. path may have a query. If body is not nil, the request is a POST of it as JSON,

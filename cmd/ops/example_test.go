@@ -28,7 +28,7 @@ func Example() {
 	go func() { served <- ops.Serve(ctx, listener, site.Handler(), zerolog.Nop()) }()
 
 	for _, path := range []string{"/status", "/readyz"} {
-		answer, err := ops.Ask(ctx, listener.Addr().String(), path, nil, "", 10*time.Second)
+		answer, err := (&ops.Client{Addr: listener.Addr().String()}).Ask(ctx, path, nil, "", 10*time.Second)
 		if err != nil {
 			log.Fatal(err)
 		}

@@ -116,12 +116,14 @@ func repeated(body []byte) string {
 	return ""
 }
 
-// Header is the header by which a program shows that its request does not come from a web page; any value that is not empty
-// will do. A JSON content type has the same effect. Each response has it as well, with the command as its value.
-const Header = "X-Tickfeed"
-
-// StartedHeader is the header of each response that identifies the process: the time, as in RFC 3339, at which it began to serve its site.
-const StartedHeader = Header + "-Started"
+const (
+	// Header is the header by which a program shows that its request does not come from a web page; any value that is not empty
+	// will do. A JSON content type has the same effect. Each response has it as well, with the command as its value.
+	Header = "X-Tickfeed"
+	// StartedHeader is the header of each response that identifies the process: the time, as in RFC 3339, at which it began to serve
+	// its site.
+	StartedHeader = Header + "-Started"
+)
 
 // Bounds of a server.
 const (

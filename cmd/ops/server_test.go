@@ -48,7 +48,7 @@ func TestResponsesIdentifyTheProcess(t *testing.T) {
 	defer server.Close()
 	var first *ops.Answer
 	for _, path := range []string{"/livez", "/none", "/livez"} {
-		answer, err := ops.Ask(t.Context(), server.Listener.Addr().String(), path, nil, "", time.Minute)
+		answer, err := (&ops.Client{Addr: server.Listener.Addr().String()}).Ask(t.Context(), path, nil, "", time.Minute)
 		require.NoError(t, err)
 		if first == nil {
 			first = answer
@@ -337,7 +337,7 @@ func TestAskReportsWhatIsNotThere(t *testing.T) {
 	foreign := &http.Server{Handler: http.RedirectHandler("http://evil.example/", http.StatusFound)}
 	go func() { _ = foreign.Serve(ln) }()
 	defer foreign.Close()
-	_, err = ops.Ask(t.Context(), ln.Addr().String(), "/readyz", nil, "", patience)
+	_, err = (&ops.Client{Addr: ln.Addr().String()}).Ask(t.Context(), "/readyz", nil, "", patience)
 	assert.ErrorIs(t, err, ops.ErrForeign)
 
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
@@ -363,7 +363,7 @@ func TestAskReportsWhatIsNotThere(t *testing.T) {
 			nc.Close()
 		}
 	}()
-	_, err = ops.Ask(t.Context(), feed.Addr().String(), "/readyz", nil, "", patience)
+	_, err = (&ops.Client{Addr: feed.Addr().String()}).Ask(t.Context(), "/readyz", nil, "", patience)
 	assert.ErrorIs(t, err, ops.ErrNotHTTP)
 
 	w := newWorld(t)
@@ -381,16 +381,16 @@ func TestAskReportsWhatIsNotThere(t *testing.T) {
 	said, err := io.ReadAll(subscriber)
 	require.NoError(t, err)
 	assert.Regexp(t, `^HTTP/1.1 400 (.|\s)*the feed is at that of --listen`, string(said))
-	answer, err := ops.Ask(t.Context(), addr, "/trigger", &ops.RuleRequest{Name: "storm"}, "text/plain", patience)
+	answer, err := (&ops.Client{Addr: addr}).Ask(t.Context(), "/trigger", &ops.RuleRequest{Name: "storm"}, "text/plain", patience)
 	require.NoError(t, err)
 	assert.Equal(t, "lab", answer.Command)
 	assert.Equal(t, "triggered: on storm\n", string(answer.Body))
-	answer, err = ops.Ask(t.Context(), addr, "/pause", struct{}{}, "application/json", patience)
+	answer, err = (&ops.Client{Addr: addr}).Ask(t.Context(), "/pause", struct{}{}, "application/json", patience)
 	require.NoError(t, err)
 	assert.ErrorContains(t, answer.Err(), "tickfeed lab does not serve this path; it serves /add (POST), /debug/pprof/, ")
 	cancel()
 	<-served
-	_, err = ops.Ask(t.Context(), addr, "/readyz", nil, "", patience)
+	_, err = (&ops.Client{Addr: addr}).Ask(t.Context(), "/readyz", nil, "", patience)
 	assert.Error(t, err)
 }
 
@@ -415,7 +415,7 @@ func TestAnswerAtTheEnd(t *testing.T) {
 			defer close(ended)
 			_ = ops.Serve(ctx, ln, site.Handler(), zerolog.Nop())
 		}()
-		answer, err := ops.Ask(t.Context(), ln.Addr().String(), "/end", struct{}{}, "", patience)
+		answer, err := (&ops.Client{Addr: ln.Addr().String()}).Ask(t.Context(), "/end", struct{}{}, "", patience)
 		require.NoError(t, err)
 		assert.Equal(t, "\"ending\"\n", string(answer.Body))
 		<-ended

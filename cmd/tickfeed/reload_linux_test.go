@@ -115,7 +115,7 @@ func TestReloadSaysWhatIsInForce(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(pub.err.String(), "does not belong to the certificate"), "the log reports it once: %s", pub.err.String())
 	assert.Equal(t, exitDone, startCommand(t, dir, "subscribe", "unix:feed", "--quiet", "--count", "1", "--tls-ca", "ca.pem").exit(t))
 
-	answer, err := ops.Ask(t.Context(), "unix:"+filepath.Join(dir, "http"), "/reload", map[string]string{"files": "all"}, "", patience)
+	answer, err := (&ops.Client{Addr: "unix:" + filepath.Join(dir, "http")}).Ask(t.Context(), "/reload", map[string]string{"files": "all"}, "", patience)
 	require.NoError(t, err)
 	assert.Equal(t, 400, answer.Status)
 }

@@ -6,7 +6,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -97,6 +99,31 @@ func TestOutputIsDurable(t *testing.T) {
 		require.NoError(t, err)
 		assert.Len(t, entries, 1, "nothing is left behind")
 	}
+}
+
+// No output is taken for what a killed process left, even if many create the same file at once, and whatever was left is removed.
+func TestOutputsAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.tick")
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			for range 10 {
+				o, err := Create(path, true)
+				if !assert.NoError(t, err) {
+					return
+				}
+				_, err = o.Write([]byte(strconv.Itoa(i)))
+				assert.NoError(t, err)
+				assert.NoError(t, o.Close())
+				assert.NoError(t, Check(path, true))
+				assert.NoError(t, o.Commit())
+			}
+		})
+	}
+	all.Wait()
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".*"))
+	require.NoError(t, err)
+	assert.Empty(t, left)
 }
 
 // A file made by CreateNew has its name from the beginning, and is durable once it is closed.

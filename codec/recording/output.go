@@ -5,29 +5,31 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
-	"github.com/SaveTheRbtz/zstd-seekable-format-go/pkg"
-	"github.com/gofrs/flock"
+	seekable "github.com/SaveTheRbtz/zstd-seekable-format-go/pkg"
 	"github.com/klauspost/compress/zstd"
 
 	"tickfeed/codec"
+	"tickfeed/codec/filemode"
+	"tickfeed/feed/scratch"
 )
 
 // An Output is a new file that gets its name only once it is complete and durable: until [Output.Commit] it has
-// a temporary name in the same directory. It is a [File]; if its name ends in .zst, [Compress] compresses it.
+// a name in a temporary directory beside it. It is a [File]; if its name ends in .zst, [Compress] compresses it.
 type Output struct {
 	File
 	path, temporary string
 	file            *os.File
-	lock            *flock.Flock // of the temporary file until it is renamed or removed; nil if it has none
+	dir             *scratch.Dir // of the temporary file; nil if there is none
 	replace         bool
 	closed, done    bool
 }
 
 // Create begins the file path. If it exists and replace is false, the error wraps fs.ErrExist. If path is not a
-// regular file, such as /dev/null, Create writes to it directly. Otherwise, except on Windows, it first removes the temporary
-// files for path that killed processes left.
+// regular file, such as /dev/null, Create writes to it directly. Otherwise it first removes the temporary
+// directories for path that killed processes left.
 func Create(path string, replace bool) (*Output, error) {
 	o := &Output{path: path, replace: replace}
 	info, err := os.Stat(path)
@@ -44,7 +46,7 @@ func Create(path string, replace bool) (*Output, error) {
 	}
 	if err != nil {
 		if pathError := (*fs.PathError)(nil); errors.As(err, &pathError) {
-			pathError.Path = path // the temporary name means nothing to the user
+			pathError.Op, pathError.Path = "open", path // the temporary name means nothing to the user
 		}
 		return nil, err
 	}
@@ -75,6 +77,18 @@ func Check(path string, replace bool) error {
 	return nil
 }
 
+// createTemporary creates the temporary file of o.
+func (o *Output) createTemporary() (err error) {
+	if o.dir, err = scratch.Beside(o.path); err != nil {
+		return err
+	}
+	o.temporary = filepath.Join(o.dir.Path, filepath.Base(o.path))
+	if o.file, err = os.OpenFile(o.temporary, os.O_RDWR|os.O_CREATE|os.O_EXCL, filemode.File()); err != nil {
+		_ = o.dir.Remove()
+	}
+	return err
+}
+
 func (o *Output) exists() error {
 	return &fs.PathError{Op: "create", Path: o.path, Err: fs.ErrExist}
 }
@@ -102,7 +116,7 @@ func (o *Output) Commit() error {
 		return err
 	}
 	o.done = true
-	o.unlock()
+	_ = o.dir.Remove() // the next Create for path removes what is left
 	return syncName(o.path)
 }
 
@@ -114,8 +128,7 @@ func (o *Output) Discard() {
 	}
 	if !o.done {
 		o.done = true
-		os.Remove(o.temporary)
-		o.unlock()
+		_ = o.dir.Remove()
 	}
 }
 

@@ -42,10 +42,50 @@ func TestAbandonedDirectories(t *testing.T) {
 		require.NoError(t, os.Mkdir(path, 0o700))
 		require.NoError(t, os.WriteFile(filepath.Join(path, lockName), nil, 0o600))
 	}
-	removeAbandoned(parent)
+	another, err = New(parent, "replay")
+	require.NoError(t, err)
+	require.NoError(t, another.Remove())
 	left, err := filepath.Glob(filepath.Join(parent, prefix+"*", lockName))
 	require.NoError(t, err)
 	assert.Len(t, left, 1)
+}
+
+// Beside removes the directories that killed processes left for the same path, and nothing else.
+func TestBesideRemovesItsOwn(t *testing.T) {
+	parent := t.TempDir()
+	path := filepath.Join(parent, "day.tick")
+	beside := func(path string) *Dir {
+		d, err := Beside(path)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = d.Remove() })
+		return d
+	}
+	var others []string
+	for _, name := range []string{
+		".day.tick.12a.tmp", ".day.tick..tmp", ".day.tick.12.tmp2", ".day.tick.12", ".day.tick.zst.12.tmp", "day.tick.12.tmp",
+		".today.tick.12.tmp", prefix + "lab-12",
+	} {
+		others = append(others, name)
+		require.NoError(t, os.Mkdir(filepath.Join(parent, name), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(parent, name, lockName), nil, 0o600))
+	}
+	others = append(others, ".day.tick.1.tmp", ".day.tick.2.tmp", ".day.tick.3.tmp") // named as its directories are, but others
+	require.NoError(t, os.WriteFile(filepath.Join(parent, ".day.tick.1.tmp"), nil, 0o600))
+	require.NoError(t, os.Symlink(others[0], filepath.Join(parent, ".day.tick.2.tmp")))
+	require.NoError(t, os.Mkdir(filepath.Join(parent, ".day.tick.3.tmp"), 0o700)) // without a lock
+
+	living, elsewhere, killed := beside(path), beside(filepath.Join(parent, "other.tick")), beside(path)
+	require.NoError(t, elsewhere.lock.Close()) // as the operating system does
+	require.NoError(t, killed.lock.Close())
+	another := beside(path)
+	want := append(others, filepath.Base(living.Path), filepath.Base(elsewhere.Path), filepath.Base(another.Path))
+	var names []string
+	entries, err := os.ReadDir(parent)
+	require.NoError(t, err)
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	assert.ElementsMatch(t, want, names)
 }
 
 // A directory that is in use is never removed, even if many are made and removed at once.
@@ -60,7 +100,9 @@ func TestDirectoriesAtOnce(t *testing.T) {
 					return
 				}
 				assert.NoError(t, os.WriteFile(filepath.Join(d.Path, "file"), nil, 0o600))
-				removeAbandoned(parent)
+				other, err := New(parent, "test")
+				assert.NoError(t, err)
+				assert.NoError(t, other.Remove())
 				assert.FileExists(t, filepath.Join(d.Path, "file"))
 				assert.NoError(t, d.Remove())
 			}
