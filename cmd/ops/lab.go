@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"tickfeed/codec/lab"
+	"tickfeed/feed/script"
 )
 
 // Rules is the Rulebook of a running lab.
@@ -24,7 +25,7 @@ var ErrManyRules = fmt.Errorf("there are %d rules already, which is the limit; r
 
 // Add adds the rule text.
 func (r Rules) Add(text string) (any, error) {
-	s, err := lab.Parse("rule", []byte(text))
+	s, err := lab.Parse(script.Typed, []byte(text))
 	if err != nil {
 		return nil, err
 	}
@@ -34,11 +35,11 @@ func (r Rules) Add(text string) (any, error) {
 	if len(r.Lab.Results()) >= MostRules {
 		return nil, ErrManyRules
 	}
-	i, err := r.Lab.Add(s.Rules[0])
+	n, err := r.Lab.Add(s.Rules[0])
 	if err != nil {
 		return nil, err
 	}
-	return RuleChange{Did: fmt.Sprintf("added rule %d", i), Text: s.Rules[0].Text}, nil
+	return RuleChange{Did: fmt.Sprintf("added rule %d", n), Text: s.Rules[0].Text}, nil
 }
 
 // Remove removes rule n, a number that List shows. It returns false if there is none.
@@ -74,7 +75,7 @@ func (r Rules) Metrics(emit func(prometheus.Metric)) {
 // Details adds the metrics of each rule.
 func (r Rules) Details(emit func(prometheus.Metric)) {
 	for _, x := range r.List() {
-		emit(counter(descLabFault, float64(x.Times), strconv.Itoa(x.Index), nameOf(x.Text)))
+		emit(counter(descLabFault, float64(x.Times), strconv.Itoa(x.Number), nameOf(x.Text)))
 	}
 }
 

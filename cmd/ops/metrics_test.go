@@ -73,7 +73,7 @@ func TestMetricsFollowTheConventions(t *testing.T) {
 	assert.Contains(t, all, "\ntickfeed_head_seq 102\n")
 	assert.Contains(t, all, "\ntickfeed_subscribers 1\n")
 	assert.Contains(t, w.scrape(t, "subscribe", ""), "\ntickfeed_subscription_numbers{outcome=\"delivered\"} 101\n")
-	assert.Contains(t, w.scrape(t, "lab", "?detail=1"), "\ntickfeed_lab_rule_faults_total{rule=\"0\",text=\"on storm: cut rst\"} 0\n")
+	assert.Contains(t, w.scrape(t, "lab", "?detail=1"), "\ntickfeed_lab_rule_faults_total{rule=\"1\",text=\"on storm: cut rst\"} 0\n")
 }
 
 // Every metric that an alert or a panel names, and every label that it chooses by, is in what the commands respond. Vectors that

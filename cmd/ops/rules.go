@@ -36,7 +36,7 @@ func (l RuleList) String() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
 	for _, r := range l {
-		times := "never"
+		times := "not yet"
 		if r.Times > 0 {
 			times = strconv.FormatUint(r.Times, 10) + "×"
 		}
@@ -44,7 +44,7 @@ func (l RuleList) String() string {
 		if r.Why != "" {
 			why = " (" + Clean(r.Why) + ")"
 		}
-		fmt.Fprintf(w, "%d\t%s\t  %s%s\n", r.Index, times, Clean(r.Text), why)
+		fmt.Fprintf(w, "%d\t%s\t  %s%s\n", r.Number, times, Clean(r.Text), why)
 	}
 	w.Flush()
 	return b.String()
@@ -83,8 +83,8 @@ func remove(b Rulebook, which string) (any, error) {
 	const all = "all"
 	var changes RuleChanges
 	for _, r := range b.List() {
-		if (which == strconv.Itoa(r.Index) || which == all || r.On == which) && b.Remove(r.Index) {
-			changes = append(changes, RuleChange{Did: fmt.Sprintf("removed rule %d", r.Index), Text: r.Text})
+		if (which == strconv.Itoa(r.Number) || which == all || r.On == which) && b.Remove(r.Number) {
+			changes = append(changes, RuleChange{Did: fmt.Sprintf("removed rule %d", r.Number), Text: r.Text})
 		}
 	}
 	switch {
@@ -109,14 +109,23 @@ func (l RuleList) NoTrigger(name string) error {
 	return fmt.Errorf("trigger %s: no rule is \"on %s: …\"%s; list shows the rules", name, name, script.DidYouMean(name, names))
 }
 
-// Obey carries out a line: list, remove N|NAME|all, trigger NAME, or a rule, which is added. It returns what the methods of b do;
-// nil for an empty line.
+// LineHelp says which lines Obey carries out.
+const LineHelp = `list                the rules, with how often each did something
+remove N|NAME|all   remove rule N, the rules "on NAME: …", or all
+trigger NAME        make the rules "on NAME: …" happen now
+anything else       is a rule, which is added (--list documents rules)`
+
+// Obey carries out a line: list, remove N|NAME|all, trigger NAME, help, or a rule, which is added. It returns what the methods of b
+// do; nil for an empty line.
 func Obey(b Rulebook, line string) (any, error) {
-	const understood = "want a rule, list, remove N|NAME|all or trigger NAME"
+	const understood = "want a rule, list, remove N|NAME|all, trigger NAME or help"
+	line = strings.TrimSpace(line)
 	words := strings.Fields(line)
 	switch {
 	case len(words) == 0:
 		return nil, nil
+	case line == "help" || line == "?":
+		return LineHelp, nil
 	case words[0] == "list" && len(words) == 1:
 		return b.List(), nil
 	case words[0] == "remove" && len(words) == 2:
@@ -130,7 +139,7 @@ func Obey(b Rulebook, line string) (any, error) {
 	if err == nil {
 		return answer, nil
 	}
-	if near := script.Nearest(words[0], []string{"list", "remove", "trigger"}); near != "" {
+	if near := script.Nearest(words[0], []string{"list", "remove", "trigger", "help"}); near != "" {
 		return nil, fmt.Errorf("%w; or did you mean %q?", err, near)
 	}
 	if len(words) > 1 { // a rule with a mistake

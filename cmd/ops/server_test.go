@@ -174,13 +174,13 @@ func TestLabRoutes(t *testing.T) {
 		status           int
 		says             string
 	}{
-		{"/rules", "", "list", 200, "0  never  on storm: cut rst\n  1  never  at seq 1000000: stall 1s"},
-		{"/add", `{"rule":"at seq 2000000: cut fin"}`, "at seq 3000000: cut fin", 200, "added rule %d: at seq %d000000: cut fin"},
+		{"/rules", "", "list", 200, "1  not yet  on storm: cut rst\n  2  not yet  at seq 1000000: stall 1s"},
+		{"/add", `{"rule":"at seq 3000000: cut fin"}`, "at seq 4000000: cut fin", 200, "added rule %d: at seq %d000000: cut fin"},
 		{"/add", `{"rule":"at seq 5: nonsense"}`, "at seq 5: nonsense", 400, `there is no fault "nonsense"`},
 		{"/add", `{}`, "list all", 400, "want"},
 		{"/add", `{"rule":"on a: cut\non b: cut"}`, "seed 7", 400, "want"},
-		{"/remove", `{"n":2}`, "remove 3", 200, "removed rule %d: at seq %d000000: cut fin"},
-		{"/remove", `{"n":2}`, "remove 3", 400, "there is no such rule; list shows the numbers"},
+		{"/remove", `{"n":3}`, "remove 4", 200, "removed rule %d: at seq %d000000: cut fin"},
+		{"/remove", `{"n":3}`, "remove 4", 400, "there is no such rule; list shows the numbers"},
 		{"/remove", `{}`, "remove x", 400, ""},
 		{"/trigger", `{"name":"storm"}`, "trigger storm", 200, "triggered: on storm"},
 		{"/trigger", `{"name":"calm"}`, "trigger calm", 400, `no rule is "on calm: …"; list shows the rules`},
@@ -198,10 +198,15 @@ func TestLabRoutes(t *testing.T) {
 		}
 		status, text := ask(method, step.path, step.body)
 		assert.Equal(t, step.status, status, "%s %s: %s", step.path, step.body, text)
-		assert.Contains(t, text, expect(2))
-		assert.Contains(t, line(step.line), expect(3))
+		assert.Contains(t, text, expect(3))
+		answer := line(step.line)
+		assert.Contains(t, answer, expect(4))
+		assert.NotRegexp(t, `:\d+:\d+: `, text+answer, "who types a line sees it: no place is named")
 	}
 	assert.Equal(t, "<nil>", line("   "))
+	for _, ask := range []string{"help", "?"} {
+		assert.Equal(t, ops.LineHelp, line(ask))
+	}
 }
 
 // pipes is a listener in memory.

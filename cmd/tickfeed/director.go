@@ -34,7 +34,7 @@ type director struct {
 type knownRule struct {
 	n     int
 	rule  *script.Rule
-	fault int    // index of the rule in the lab, or -1 for an event
+	fault int    // number of the rule in the lab, from 1; 0 for an event
 	times uint64 // that an event has happened
 }
 
@@ -49,10 +49,10 @@ func (d *director) begin(m *sim.Market, s *script.Script) {
 	faults := 0
 	for _, r := range s.Rules {
 		if _, ok := r.Does.(lab.Fault); ok {
-			d.enterLocked(r, faults)
 			faults++
+			d.enterLocked(r, faults)
 		} else {
-			d.enterLocked(r, -1)
+			d.enterLocked(r, 0)
 		}
 	}
 }
@@ -114,7 +114,7 @@ const pendingText = "pending: the market has not gone on yet; the log says what 
 // forgetLocked removes the events without a trigger that are over.
 func (d *director) forgetLocked() {
 	d.entries = slices.DeleteFunc(d.entries, func(e *knownRule) bool {
-		return e.fault < 0 && e.rule.Trigger.AtOnce() && e.times > 0 && !d.market.InForce(e.rule)
+		return e.fault == 0 && e.rule.Trigger.AtOnce() && e.times > 0 && !d.market.InForce(e.rule)
 	})
 }
 
@@ -126,18 +126,18 @@ func (d *director) List() ops.RuleList {
 	results := make(map[int]lab.Result)
 	if d.faults != nil {
 		for _, r := range d.faults.lab.Results() {
-			results[r.Index] = r
+			results[r.Number] = r
 		}
 	}
 	list := ops.RuleList{}
 	for _, e := range d.entries {
 		r := lab.Result{On: e.rule.Trigger.Name, Text: e.rule.Text, Times: e.times, Line: e.rule.Line}
-		if e.fault >= 0 {
+		if e.fault > 0 {
 			r = results[e.fault]
 		} else if d.market.InForce(e.rule) {
 			r.Why = "it goes on"
 		}
-		r.Index = e.n
+		r.Number = e.n
 		list = append(list, r)
 	}
 	return list
@@ -223,7 +223,7 @@ func (d *director) add(text string) (change ops.RuleChange, r *script.Rule, answ
 	if r, err = parseRule(text); err != nil {
 		return change, nil, nil, err
 	}
-	fault := -1
+	fault := 0
 	if _, ok := r.Does.(lab.Fault); ok {
 		fault, err = d.addFaultLocked(r)
 	} else {
@@ -236,7 +236,7 @@ func (d *director) add(text string) (change ops.RuleChange, r *script.Rule, answ
 }
 
 // addFaultLocked adds a fault to the lab.
-func (d *director) addFaultLocked(r *script.Rule) (index int, err error) {
+func (d *director) addFaultLocked(r *script.Rule) (number int, err error) {
 	switch {
 	case d.faults == nil:
 		rule := r.Text
@@ -255,14 +255,14 @@ func (d *director) addFaultLocked(r *script.Rule) (index int, err error) {
 func parseRule(text string) (*script.Rule, error) {
 	first, _, _ := strings.Cut(strings.TrimSpace(text), " ")
 	if !slices.Contains([]string{"at", "from", "every", "on", "for", "with", "seed"}, first) {
-		return script.ParseVerb("line", text, marketLanguages...)
+		return script.ParseVerb(script.Typed, text, marketLanguages...)
 	}
-	s, err := script.Parse("line", []byte(text), marketLanguages...)
+	s, err := script.Parse(script.Typed, []byte(text), marketLanguages...)
 	if err != nil {
 		return nil, err
 	}
 	if len(s.Rules) != 1 {
-		return nil, fmt.Errorf("line: %q is no rule", text)
+		return nil, fmt.Errorf("%q is no rule", text)
 	}
 	return s.Rules[0], nil
 }
@@ -277,7 +277,7 @@ func (d *director) Remove(n int) bool {
 	}
 	e := d.entries[i]
 	d.entries = slices.Delete(d.entries, i, i+1)
-	if e.fault >= 0 {
+	if e.fault > 0 {
 		return d.faults.lab.Remove(e.fault)
 	}
 	return d.market.Remove(e.rule)

@@ -80,7 +80,7 @@ rule that needs what is not there is refused before anything starts. Faults of t
 one after the other: a line that meets the next one waits for it.
 
 While the lab runs, rules are listed, added, removed and triggered by lines: list, remove N (or NAME, or all),
-trigger NAME, or a rule, which is added. The lab reads them at its terminal, or with --commands from standard input; with --http,
+trigger NAME, help, or a rule, which is added. Rules are numbered from 1. The lab reads them at its terminal, or with --commands from standard input; with --http,
 "tickfeed control" does the same.`,
 		Example: `  tickfeed lab --upstream localhost:8425 --listen localhost:9000 faults.lab
   tickfeed lab --rule 'at seq 1000: cut rst' --rule 'every 10s: stall 2s'
@@ -360,7 +360,7 @@ func (x *runningLab) serve(ctx context.Context, end context.CancelCauseFunc) err
 	}
 	stop := func() {}
 	if o.commands {
-		stop = p.readCommands(ctx, func(line string) { p.obey(x.rules, line) })
+		stop = p.readRules(ctx, x.rules)
 	}
 	if x.web != nil {
 		p.notef("control and status over HTTP on %s", listenName(x.web))
@@ -478,13 +478,24 @@ func (p *program) atTerminal() bool {
 	return ok && term.IsTerminal(int(in.Fd())) && isTerminal(p.stderr)
 }
 
+// readRules carries out the lines of a person or of --commands until stop is called. A person in the foreground is told that lines
+// are read.
+func (p *program) readRules(ctx context.Context, rules ops.Rulebook) (stop func()) {
+	if in, ok := p.stdin.(*os.File); ok && p.atTerminal() && inForeground(int(in.Fd())) {
+		p.notef("%s", linesHint)
+	}
+	return p.readCommands(ctx, func(line string) { p.obey(rules, line) })
+}
+
+const linesHint = "type a rule, list, or help"
+
 // obey carries out a line of a person or of --commands.
 func (p *program) obey(rules ops.Rulebook, line string) {
 	switch answer, err := ops.Obey(rules, line); {
 	case err != nil:
 		p.notef("%v", err)
 	case answer != nil:
-		p.notef("%v", answer)
+		p.notef("%s", strings.TrimSuffix(fmt.Sprint(answer), "\n"))
 	}
 }
 

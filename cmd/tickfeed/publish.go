@@ -55,8 +55,8 @@ func (p *program) publishCommand() *cobra.Command {
 Without arguments, publish a simulated market until Ctrl-C. --scenario adds events such as auctions,
 halts, news and a flash crash, at times of the market and the same in each run; --list documents them.
 While the market runs, publish reads lines at its terminal, or with --commands from standard input: an
-event, such as halt TSLA for 10m, which happens at once; a rule, such as at 10:00: calm; and list, remove N
-(or NAME, or all) and trigger NAME for the rules. The answer says what has happened and to how many
+event, such as halt TSLA for 10m, which happens at once; a rule, such as at 10:00: calm; list, remove N (or
+NAME, or all) and trigger NAME for the rules, which are numbered from 1; and help. The answer says what has happened and to how many
 instruments, when a rule will happen, which may be on the next day, or why it never will; it waits for up to
 2 s. With --http, "tickfeed control" does the same.
 

@@ -225,7 +225,7 @@ func (s *service) feed(ctx, feeding context.Context) error {
 		return err
 	}
 	if s.o.commands && s.input.sim != nil {
-		stop := s.p.readCommands(feeding, func(line string) { s.p.obey(s.input.director, line) })
+		stop := s.p.readRules(feeding, s.input.director)
 		defer stop()
 	}
 	defer s.input.director.end()

@@ -195,7 +195,7 @@ func (p *program) listScenarios(name string) error {
 			fmt.Fprintf(&b, "%s\n%s\n      %s\n", s.fit("  "+f.Usage, "    "), s.fit("      "+f.Does, "      "), f.Example)
 		}
 	}
-	section("Triggers", []script.Form{script.Triggers[script.AtClock], script.Triggers[script.AtTime], script.Triggers[script.EveryTime], script.Triggers[script.ByHand]})
+	section("Triggers", sim.Triggers)
 	section("\nEvents", sim.Verbs[:])
 	fmt.Fprintf(&b, "\nPercentages:\n%s\n", s.fit("  They are shares of the price. Of an instrument whose price may be negative, 1 % is its volatility of one day.", "  "))
 	b.WriteString("\nEvents that overlap:\n")

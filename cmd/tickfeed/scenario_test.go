@@ -78,8 +78,9 @@ func TestDirectorObeysLines(t *testing.T) {
 		{"", "<nil>"},
 		{"list", "there is no rule"},
 		{"halt AAPL for 1m", "added rule 1: halt AAPL for 1m"},
-		{"hlat AAPL", `line:1:1: there is no event or fault "hlat"; did you mean "halt"? --list shows all`},
-		{"help", `there is no event or fault "help"; --list shows all; want a rule, list, remove N|NAME|all or trigger NAME`},
+		{"hlat AAPL", `there is no event or fault "hlat"; did you mean "halt"? --list shows all`},
+		{"help", ops.LineHelp},
+		{"nonsense", `there is no event or fault "nonsense"; --list shows all; want a rule, list, remove N|NAME|all, trigger NAME or help`},
 		{"lsit", `did you mean "list"?`},
 		{"halt APPL", `no instrument of the market matches APPL; did you mean "AAPL"?`},
 		{"on x: halt MSFT", "added rule 2: on x: halt MSFT"},
@@ -95,7 +96,7 @@ func TestDirectorObeysLines(t *testing.T) {
 		assert.Contains(t, obeyed(d, c.line), c.want, c.line)
 	}
 	play()
-	assert.Equal(t, "  2     1×  on x: halt MSFT\n  3  never  at 10:00: calm\n  4     1×  on x: spread * x3 (it goes on)\n  5     1×  depth AAPL /2 (it goes on)\n", obeyed(d, "list"),
+	assert.Equal(t, "  2       1×  on x: halt MSFT\n  3  not yet  at 10:00: calm\n  4       1×  on x: spread * x3 (it goes on)\n  5       1×  depth AAPL /2 (it goes on)\n", obeyed(d, "list"),
 		"what has happened at once and is over is not listed")
 	for _, c := range []struct{ line, want string }{
 		{"remove 3", "removed rule 3: at 10:00: calm"},
@@ -142,7 +143,7 @@ func TestDirectorOfFaults(t *testing.T) {
 	}
 	var texts []string
 	for _, r := range d.List() {
-		texts = append(texts, fmt.Sprint(r.Index, r.Text))
+		texts = append(texts, fmt.Sprint(r.Number, r.Text))
 	}
 	assert.Equal(t, []string{"1at 1m: calm", "3at seq 50: cut fin"}, texts)
 }
@@ -176,7 +177,7 @@ func TestDirectorAnswersWithTheOutcome(t *testing.T) {
 	}
 	for _, c := range []struct{ line, want string }{
 		{"halt * for 1m", `^added rule 1: halt \* for 1m \(happened at 09:0.:..\.\d+Z to 1 of 2 instruments; BBB: its market is closed; SIM trades mon-fri 10:00-11:00 UTC, next from Mon 2026-01-05 10:00 UTC\)$`},
-		{"halt BBB", `^line:1:1: nothing happens, BBB: its market is closed; SIM trades mon-fri 10:00-11:00 UTC, next from Mon 2026-01-05 10:00 UTC$`},
+		{"halt BBB", `^nothing happens, BBB: its market is closed; SIM trades mon-fri 10:00-11:00 UTC, next from Mon 2026-01-05 10:00 UTC$`},
 		{"calm", `^added rule 3: calm \(happened at 09:0.:..\.\d+Z\)$`},
 		{"at 09:30: calm", `^added rule 4: at 09:30: calm \(it happens at 09:30:00 UTC; the market is at 09:0.:.. now\)$`},
 		{"at 09:00:30: calm", `^added rule 5: at 09:00:30: calm \(it happens on the next day of the market, at 09:00:30 UTC; the market is at 09:0.:.. now\)$`},
@@ -185,11 +186,11 @@ func TestDirectorAnswersWithTheOutcome(t *testing.T) {
 		{"on x: spread AAA x2", `^added rule 7: `},
 		{"trigger x", `^triggered: on x \(on x: spread AAA x2: happened at \S+ to 1 instrument; on x: halt BBB: nothing happens, BBB: its market is closed; SIM trades .*\)$`},
 		{"at 10:30: halt *", `^added rule 8: at 10:30: halt \* \(it happens at 10:30:00 UTC; the market is at 09:0.:.. now; WARNING: AAA: its market is closed on Mon 2026-01-05 10:30 UTC; SIM trades mon-fri 09:00-10:00 UTC, next from Tue 2026-01-06 09:00 UTC\)$`},
-		{"at 11:30: halt *", `^line:1:11: its market is closed on Mon 2026-01-05 11:30 UTC; SIM trades mon-fri 09:00-10:00 UTC, next from Tue 2026-01-06 09:00 UTC; SIM trades mon-fri 10:00-11:00 UTC, next from Tue 2026-01-06 10:00 UTC$`},
+		{"at 11:30: halt *", `^its market is closed on Mon 2026-01-05 11:30 UTC; SIM trades mon-fri 09:00-10:00 UTC, next from Tue 2026-01-06 09:00 UTC; SIM trades mon-fri 10:00-11:00 UTC, next from Tue 2026-01-06 10:00 UTC$`},
 		{"activity AAA x10000", `^added rule 10: activity AAA x10000 \(happened at \S+ to 1 instrument\)$`},
 		{"activity AAA,BBB x3000", `^added rule 11: .* to 2 instruments, in all x3,000 to x30,000,000\)$`},
 		{"remove 11", ``}, {"activity AAA x10000", `to 1 instrument, in all x100,000,000, the limit\)$`},
-		{"list", `(?s)4  never.*5  never.*6  never.*7     1×`},
+		{"list", `(?s)4  not yet.*5  not yet.*6  not yet.*7       1×`},
 	} {
 		answer := make(chan string, 1)
 		go func() { answer <- obeyed(d, c.line) }()

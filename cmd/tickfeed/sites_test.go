@@ -142,8 +142,8 @@ func (s *sites) newMarket(t testing.TB) {
 // reset removes what effects have added.
 func (s *sites) reset(t testing.TB) {
 	for _, r := range s.lab.Results() {
-		if r.Index > 1 {
-			s.lab.Remove(r.Index)
+		if r.Number > 2 {
+			s.lab.Remove(r.Number)
 		}
 	}
 	if len(s.market.entries) > 0 {

@@ -435,3 +435,29 @@ func TestSubscribeCommandsJobControl(t *testing.T) {
 	sh.expect(regexp.MustCompile(`typeahead`))
 	sh.expect(prompt)
 }
+
+// At a terminal in the foreground, publish and lab say that they read lines, and answer them. In the background they do not ask.
+func TestRulesAtTerminal(t *testing.T) {
+	t.Parallel()
+	sh := newShell(t, t.TempDir())
+	for command, list := range map[string]string{
+		"publish --scenario flash-crash --status 0": `1  not yet  at 30s: rate ramp x1 x6 in 30s\r\n  2  not yet  at 30s: crash`,
+		"lab --rule 'on x: cut'":                    `1  not yet  on x: cut`,
+	} {
+		sh.send("./tickfeed " + command + "\n")
+		sh.expect(regexp.MustCompile(linesHint))
+		sh.send("list\n")
+		sh.expect(regexp.MustCompile(list))
+		sh.send("help\n")
+		sh.expect(regexp.MustCompile(`remove N\|NAME\|all   remove rule N`))
+		sh.send("halt for\n")
+		sh.expect(regexp.MustCompile(`\n(?:no instrument|a rule begins)`))
+		sh.send("\x03")
+		_, code := sh.prompted()
+		assert.Equal(t, exitInterrupted, code)
+	}
+	text, code := sh.run("./tickfeed lab --duration 50ms & wait %1")
+	assert.Zero(t, code)
+	assert.Contains(t, text, "listening on unix:l.sock")
+	assert.NotContains(t, text, linesHint)
+}

@@ -304,7 +304,7 @@ func (l *Lab) Add(r *Rule) (int, error) {
 	if l.spawn != nil && r.Trigger.Timed() {
 		l.clockLocked(i)
 	}
-	return i, nil
+	return i + 1, nil
 }
 
 // passed reports that rule i, which was just added, is for a number that every line has passed.
@@ -334,21 +334,21 @@ func (l *Lab) passed(i int) {
 	}
 }
 
-// Remove removes a rule. It returns false if there is none with that index.
-func (l *Lab) Remove(i int) bool {
+// Remove removes a rule. It returns false if there is none with that number.
+func (l *Lab) Remove(n int) bool {
 	l.init()
-	return l.rules.remove(i)
+	return l.rules.remove(n - 1)
 }
 
 // A Result says how often a rule has done something.
 type Result struct {
-	Rule  *Rule  `json:"-"`
-	Index int    `json:"index"` // for Remove
-	Line  int    `json:"line,omitempty"`
-	On    string `json:"-"` // name that triggers it; empty for another trigger
-	Text  string `json:"rule"`
-	Times uint64 `json:"times"`
-	Why   string `json:"why,omitempty"` // it has done nothing, if that is known
+	Rule   *Rule  `json:"-"`
+	Number int    `json:"number"` // from 1, for Remove
+	Line   int    `json:"line,omitempty"`
+	On     string `json:"-"` // name that triggers it; empty for another trigger
+	Text   string `json:"rule"`
+	Times  uint64 `json:"times"`
+	Why    string `json:"why,omitempty"` // it has done nothing, if that is known
 }
 
 // Results returns what each rule did so far, without those that were removed.
@@ -357,7 +357,7 @@ func (l *Lab) Results() (all []Result) {
 	list, fired := l.rules.all()
 	for i, r := range list {
 		if r != nil {
-			all = append(all, Result{r, i, r.Line, r.Trigger.Name, r.Text, fired[i], l.rules.why(i)})
+			all = append(all, Result{r, i + 1, r.Line, r.Trigger.Name, r.Text, fired[i], l.rules.why(i)})
 		}
 	}
 	return all

@@ -28,6 +28,7 @@ func TestEveryExampleIsARule(t *testing.T) {
 		s, err := Parse("x", []byte(f.Example))
 		require.NoError(t, err, f.Example)
 		assert.Equal(t, When(w), s.Rules[0].Trigger.When, f.Example)
+		assert.NotContains(t, f.Does, "market", "a lab has none")
 	}
 }
 

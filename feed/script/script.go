@@ -103,10 +103,10 @@ var Triggers = []Form{
 	AtLive:     {"at live", "at live N", "when a client name is live for the N-th time", "at live 1: mute data 2s"},
 	AtEnd:      {"at end", "at end N", "before a client name is sent the end of a session for the N-th time", "at end 1: cut inside"},
 	WithChance: {"with", "with P%", "at each tick with this probability; the seed and the tick's number decide", "with 0.1%: drop packet"},
-	AtTime:     {"at", "at DURATION", "once, this long after the lab began, or after the market opened", "at 5s: stall 2s"},
+	AtTime:     {"at", "at DURATION", "once, this long after the lab began", "at 5s: stall 2s"},
 	EveryTime:  {"every", "every DURATION", "again and again", "every 10s: cut fin"},
 	ByHand:     {"on", "on NAME", "when NAME is triggered at the terminal or by control", "on storm: cut rst"},
-	AtClock:    {"at", "at HH:MM[:SS]", "each day at this time of day of the market, where it opens; not for faults", "at 10:00: halt TSLA for 10m"},
+	AtClock:    {"at", "at HH:MM[:SS]", "each day at this time of day, in the time zone of the market", "at 10:00: halt TSLA for 10m"},
 }
 
 // Bounds of a script.
@@ -119,14 +119,22 @@ const (
 	maxErrors = 20                    // lines that are reported as wrong at once
 )
 
+// Typed is the name of a script that is one line, whose writer is looking at it: errors do not say where it is wrong.
+const Typed = ""
+
 // An Error is a mistake in a script.
 type Error struct {
-	Name         string // of the script
+	Name         string // of the script; may be Typed
 	Line, Column int    // from 1
 	Text         string
 }
 
-func (e *Error) Error() string { return fmt.Sprintf("%s:%d:%d: %s", e.Name, e.Line, e.Column, e.Text) }
+func (e *Error) Error() string {
+	if e.Name == Typed {
+		return e.Text
+	}
+	return fmt.Sprintf("%s:%d:%d: %s", e.Name, e.Line, e.Column, e.Text)
+}
 
 // A Language is what rules can do.
 type Language struct {

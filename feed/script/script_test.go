@@ -85,6 +85,8 @@ func TestErrorsNameLineAndColumn(t *testing.T) {
 	}
 	_, err := ParseVerb("line", `break "`, faults)
 	assert.EqualError(t, err, "line:1:7: the quote has no end")
+	_, err = ParseVerb(Typed, `break "`, faults)
+	assert.EqualError(t, err, "the quote has no end")
 	_, err = ParseVerb("line", "sleep", faults)
 	assert.ErrorContains(t, err, `line:1:1: there is no fault "sleep"`)
 	_, err = Parse("x", []byte("at 10:00 wait 5s"), events)

@@ -173,6 +173,12 @@ func TestEveryExampleIsARule(t *testing.T) {
 		assert.NotEmpty(t, f.Does)
 		assert.True(t, strings.HasPrefix(f.Usage, f.Word))
 	}
+	whens := []script.When{script.AtClock, script.AtTime, script.EveryTime, script.ByHand}
+	require.Len(t, Triggers, len(whens))
+	for i, f := range Triggers {
+		assert.Equal(t, whens[i], parsed(t, f.Example).Rules[0].Trigger.When, f.Example)
+		assert.NotContains(t, f.Does, "lab", "a market has none")
+	}
 }
 
 // A mistake in a scenario is reported with its place and what to write instead.
