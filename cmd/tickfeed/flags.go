@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/env/v2"
@@ -293,8 +294,17 @@ func secret(ctx context.Context, flag, path, env string) (codec.Token, error) {
 			return "", usage("%s %s: the file is empty", flag, path)
 		}
 	}
-	if len(text) > codec.MaxToken {
-		return "", usage("the token is %d bytes long, at most %d", len(text), codec.MaxToken)
+	from := flag + " " + path
+	if path == "" {
+		from = env
+	}
+	switch {
+	case len(text) > codec.MaxToken:
+		return "", usage("%s: the token is %d bytes long, at most %d", from, len(text), codec.MaxToken)
+	case strings.TrimSpace(text) != text:
+		return "", usage("%s: the token begins or ends with a blank: remove it", from)
+	case strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return "", usage("%s: want one line with the token alone, as plain text: there is a line break, or a character that cannot be printed, such as those of UTF-16 or a byte order mark", from)
 	}
 	return codec.Token(text), nil
 }

@@ -91,6 +91,27 @@ func TestTokenComesFromFileOrEnvironment(t *testing.T) {
 	_, err = token(t.Context(), path)
 	assert.ErrorContains(t, err, "at most 1024")
 	assert.NotContains(t, err.Error(), "xxx")
+
+	// What editors and shells leave in a file would make a token that nobody can send.
+	for text, want := range map[string]string{
+		"t0ken\r\n": "", "t0ken\n\n": "", "two words": "", "t0kén": "",
+		"t0ken \n": "begins or ends with a blank", "\tt0ken": "begins or ends with a blank", "\nt0ken": "begins or ends with a blank",
+		"t0ken\nsecond\n": "want one line", "\ufefft0ken": "want one line", "t\x000\x00": "want one line", "\xff\xfet\x00": "want one line",
+	} {
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		got, err := token(t.Context(), path)
+		if want == "" {
+			assert.NoError(t, err, "%q", text)
+			assert.Equal(t, strings.TrimRight(text, "\r\n"), string(got))
+			continue
+		}
+		assert.ErrorContains(t, err, "--token-file "+path+": ", "%q", text)
+		assert.ErrorContains(t, err, want, "%q", text)
+		assert.NotContains(t, err.Error(), "t0ken")
+	}
+	t.Setenv("TICKFEED_TOKEN", "from-env ")
+	_, err = token(t.Context(), "")
+	assert.ErrorContains(t, err, "TICKFEED_TOKEN: the token begins or ends with a blank")
 }
 
 // A file that is read as a whole may be as long as its bound, and no longer.
