@@ -31,6 +31,7 @@ type diffOptions struct {
 	kinds    []string
 	byNumber bool
 	common   bool
+	repeats  bool
 	show     uint64
 	json     bool
 }
@@ -68,7 +69,9 @@ not compared if one of them asked for some instruments only, because several pac
 with --by-number: a replay publishes the ticks of its recording again, at times of its own.
 
 They differ if one holds a tick and the other one says nothing about its number, says that it is lost, or
-withheld by its slow-consumer policy, or has another tick there. Numbers that a party did not ask for, and
+withheld by its slow-consumer policy, or has another tick there; or if one has a tick twice, because a
+subscriber delivers each tick at most once. The output of a subscriber that was killed, or whose machine lost
+power, and that continued with --state may repeat its last ticks: --allow-repeats permits that. Numbers that a party did not ask for, and
 disowned numbers (a later session of the lineage begins before them), are listed and do not count as
 differences. Numbers before the beginning of a recording, numbers that a journal no longer keeps, and numbers
 that a ledger does not reach were not asked for.
@@ -81,8 +84,8 @@ Without --events, numbers without a line are missing, so use the --symbols and -
 Ticks in order are compared in bounded memory. Lines in which numbers repeat or go back (of several runs, or of
 a wrong client) are sorted in memory, 40 bytes for each tick.
 
-Exit codes: 0 they hold the same ticks; 3 they differ, or have nothing that could be compared; 1 one of them cannot
-be read.`,
+Exit codes: 0 they hold the same ticks; 3 they differ, or have nothing that could be compared, or a tick is there
+twice; 1 one of them cannot be read; 2 there is no such file.`,
 		Example: `  tickfeed ledger diff journal client.ndjson
   tickfeed ledger diff journal ledger.json
   tickfeed ledger diff monday.tick.zst monday-backup.tick --common
@@ -99,6 +102,7 @@ be read.`,
 		f.StringSliceVar(&o.symbols, "symbols", nil, "only instruments that match `PATTERNS`: SYMBOL or SYMBOL@VENUE with wildcards * and ?, separated by commas; not with a ledger")
 		f.StringSliceVar(&o.kinds, "kinds", nil, "only ticks of these `KINDS`, as subscribe has them; not with a ledger")
 		f.BoolVar(&o.common, "common", false, "ignore ticks of one party before the first or after the last number of the other one")
+		f.BoolVar(&o.repeats, "allow-repeats", false, "permit ticks that a party has twice, if they are the same: the output of a subscriber that was killed and continued with --state may repeat its last ticks")
 		f.BoolVar(&o.byNumber, "by-number", false, "compare numbers whatever their session is, and no publish times: a replay is a session of its own, with the numbers of its recording, and two runs of publish with one seed differ in nothing else")
 	})
 	group(cmd, "Output", func(f *pflag.FlagSet) {
@@ -112,7 +116,7 @@ be read.`,
 const maxShow = 100_000
 
 func (p *program) ledgerDiff(ctx context.Context, o *diffOptions, args []string) error {
-	cfg := compare.Config{ByNumber: o.byNumber, Common: o.common, Show: int(min(o.show, maxShow))}
+	cfg := compare.Config{ByNumber: o.byNumber, Common: o.common, AllowRepeats: o.repeats, Show: int(min(o.show, maxShow))}
 	filter, err := fileSymbols(o.symbols)
 	if err != nil {
 		return err
@@ -492,12 +496,28 @@ func verdict(r *compare.Result) string {
 	switch {
 	case !r.Related():
 		return "they differ: they have no session in common; for a replay and its recording, or two runs with the same seed, add --by-number"
-	case r.Differs():
+	case r.DiffersInTicks():
+		if contradicted := twice(r, func(s *compare.PartyResult) uint64 { return s.Contradicted }); contradicted != "" {
+			return "they differ: " + contradicted + ", with different contents"
+		}
 		return "they differ"
+	case r.Repeats():
+		return fmt.Sprintf("%s%s, but %s; --allow-repeats permits that, for a subscriber that was killed and continued with --state", same, asked, twice(r, func(s *compare.PartyResult) uint64 { return s.Repeated }))
 	case !r.Compared():
 		return "they hold nothing in common, and nothing that the other one should have"
 	}
 	return same + asked
+}
+
+// twice says how many ticks, by count, the parties have twice.
+func twice(r *compare.Result, count func(*compare.PartyResult) uint64) string {
+	var parts []string
+	for i := range r.Parties {
+		if n := count(&r.Parties[i]); n > 0 {
+			parts = append(parts, fmt.Sprintf("%s has %s twice", partyNames[i], nouns.Count(n, "tick")))
+		}
+	}
+	return strings.Join(parts, " and ")
 }
 
 // undecided reports whether a ledger leaves open which ticks its party has.
