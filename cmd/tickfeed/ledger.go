@@ -497,20 +497,20 @@ func verdict(r *compare.Result) string {
 	case !r.Related():
 		return "they differ: they have no session in common; for a replay and its recording, or two runs with the same seed, add --by-number"
 	case r.DiffersInTicks():
-		if contradicted := twice(r, func(s *compare.PartyResult) uint64 { return s.Contradicted }); contradicted != "" {
+		if contradicted := doubled(r, func(s *compare.PartyResult) uint64 { return s.Contradicted }); contradicted != "" {
 			return "they differ: " + contradicted + ", with different contents"
 		}
 		return "they differ"
 	case r.Repeats():
-		return fmt.Sprintf("%s%s, but %s; --allow-repeats permits that, for a subscriber that was killed and continued with --state", same, asked, twice(r, func(s *compare.PartyResult) uint64 { return s.Repeated }))
+		return fmt.Sprintf("%s%s, but %s; --allow-repeats permits that, for a subscriber that was killed and continued with --state", same, asked, doubled(r, func(s *compare.PartyResult) uint64 { return s.Repeated }))
 	case !r.Compared():
 		return "they hold nothing in common, and nothing that the other one should have"
 	}
 	return same + asked
 }
 
-// twice says how many ticks, by count, the parties have twice.
-func twice(r *compare.Result, count func(*compare.PartyResult) uint64) string {
+// doubled says how many ticks, by count, the parties have twice.
+func doubled(r *compare.Result, count func(*compare.PartyResult) uint64) string {
 	var parts []string
 	for i := range r.Parties {
 		if n := count(&r.Parties[i]); n > 0 {
