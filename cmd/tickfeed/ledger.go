@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -92,7 +93,7 @@ twice; 1 one of them cannot be read; 2 there is no such file.`,
   tickfeed ledger diff journal client.ndjson --symbols 'AAPL,ES*' --show 20
   tickfeed ledger diff day.tick replayed.ndjson --by-number
   tickfeed ledger diff run1 run2 --by-number`,
-		Args: wantArgs(2, 2, "name of two files or journals"),
+		Args: wantArgs(2, 2, "two files or journals"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.in.flags = cmd.Flags()
 			return p.ledgerDiff(cmd.Context(), &o, args)
@@ -201,10 +202,16 @@ func nothingCompared(parties [2]*diffParty, chosen bool) error {
 	return fmt.Errorf("nothing was compared: no number is both in %s and in %s", parties[0].title(), parties[1].title())
 }
 
-// unreadable returns err, of opening a party, with exit code 1.
+// unreadable returns err, of opening a party, with exit code 2 if the party is not there, as other commands do, and otherwise 1.
 func unreadable(ctx context.Context, err error) error {
-	if ctx.Err() != nil || errors.Is(err, errInterrupted) {
+	var coded *exitError
+	switch {
+	case ctx.Err() != nil, errors.Is(err, errInterrupted):
 		return errInterrupted
+	case errors.As(err, &coded) && coded.code == exitUsage:
+		return err
+	case errors.As(err, new(*fs.PathError)):
+		return usage("%w", err)
 	}
 	return &exitError{exitFailure, err}
 }
@@ -352,8 +359,14 @@ var absenceTexts = [compare.NumAbsences]string{
 	"does not have", "begins after", "ends before", "lost", "withheld", "did not ask for", "disowned", "has perhaps",
 }
 
-func (d *diffParty) lacks(a compare.Absence) string {
-	if d.kind == kindJournal && a == compare.NotAskedThere {
+// lacks says what d, which is described by s, does with ticks of session that it lacks.
+func (d *diffParty) lacks(s *compare.PartyResult, session feed.SessionID, a compare.Absence) string {
+	_, known := s.Firsts[session]
+	switch {
+	case a != compare.NotAskedThere, d.kind == kindLedger:
+	case !known && !slices.Contains(s.Sessions, session):
+		return "never had" // the session
+	case d.kind == kindJournal:
 		return "does not keep" // as its retention says
 	}
 	return absenceTexts[a]
@@ -369,7 +382,10 @@ const (
 func diffText(out *lines, parties [2]*diffParty, r *compare.Result) {
 	for i, d := range parties {
 		s := r.Parties[i]
-		notes := []string{d.kind, nouns.Count(s.Ticks, "tick"), nouns.Count(len(s.Sessions), "session")}
+		notes := []string{d.kind, nouns.Count(s.Ticks, "tick")}
+		if !slices.Contains(s.Sessions, 0) { // otherwise numbers of all sessions were compared
+			notes = append(notes, nouns.Count(len(s.Sessions), "session"))
+		}
 		if d.kind == kindLedger {
 			notes[1] += " without their contents"
 		}
@@ -401,7 +417,11 @@ func diffText(out *lines, parties [2]*diffParty, r *compare.Result) {
 		out.paintf(c, strings.Repeat(" ", width+23), "%s\n", text)
 	}
 	for _, s := range r.Sessions {
-		out.printf("session %v\n", s.Session)
+		if s.Session == 0 {
+			out.printf("by number, whatever the session is\n")
+		} else {
+			out.printf("session %v\n", s.Session)
+		}
 		if s.Same > 0 {
 			note := ""
 			if !r.Contents {
@@ -419,7 +439,7 @@ func diffText(out *lines, parties [2]*diffParty, r *compare.Result) {
 					if r.IsDifference(a) {
 						c = red
 					}
-					row(c, name+" "+parties[i].lacks(a), n.Count, rangesText(n))
+					row(c, name+" "+parties[i].lacks(&r.Parties[i], s.Session, a), n.Count, rangesText(n))
 				}
 			}
 			if n := &s.Short[i]; n.Count > 0 {
@@ -465,9 +485,13 @@ func diffFirst(out *lines, parties [2]*diffParty, r *compare.Result) {
 	for _, d := range r.First {
 		what := "different"
 		if d.Lacks >= 0 {
-			what = partyNames[d.Lacks] + " " + parties[d.Lacks].lacks(d.Absence)
+			what = partyNames[d.Lacks] + " " + parties[d.Lacks].lacks(&r.Parties[d.Lacks], d.Session, d.Absence)
 		}
-		out.printf("  %s of session %v: %s\n", nouns.Thousands(d.Seq), d.Session, what)
+		of := ""
+		if d.Session != 0 {
+			of = fmt.Sprintf(" of session %v", d.Session)
+		}
+		out.printf("  %s%s: %s\n", nouns.Thousands(d.Seq), of, what)
 		for i, text := range d.Texts {
 			if text != "" {
 				out.printf("    %s  %s\n", partyNames[i], oneLine(text))
@@ -568,7 +592,7 @@ type jsonParty struct {
 }
 
 type jsonDiffSession struct {
-	Session   feed.SessionID             `json:"session"`
+	Session   feed.SessionID             `json:"session,omitzero"` // 0 with --by-number
 	Same      uint64                     `json:"same_ticks"`
 	Different *compare.Ranges            `json:"different,omitempty"`
 	A         map[string]*compare.Ranges `json:"a"` // what A lacks, by the reason
@@ -583,7 +607,7 @@ type jsonDiffInstrument struct {
 }
 
 type jsonDiffTick struct {
-	Session feed.SessionID `json:"session"`
+	Session feed.SessionID `json:"session,omitzero"`
 	Seq     uint64         `json:"seq"`
 	What    string         `json:"what"` // different, or a reason of jsonDiffSession
 	A       string         `json:"a,omitempty"`
@@ -593,7 +617,8 @@ type jsonDiffTick struct {
 func diffJSON(parties [2]*diffParty, r *compare.Result) *jsonDiff {
 	party := func(i int) jsonParty {
 		s := r.Parties[i]
-		return jsonParty{parties[i].name, parties[i].kind, s.Ticks, append([]feed.SessionID{}, s.Sessions...), s.Repeated, s.Contradicted, s.Unexplained, s.Torn, s.CutLines}
+		sessions := slices.DeleteFunc(append([]feed.SessionID{}, s.Sessions...), func(id feed.SessionID) bool { return id == 0 })
+		return jsonParty{parties[i].name, parties[i].kind, s.Ticks, sessions, s.Repeated, s.Contradicted, s.Unexplained, s.Torn, s.CutLines}
 	}
 	j := &jsonDiff{
 		Same: !r.Differs() && r.Compared(), Contents: r.Contents, Ticks: r.Same, A: party(0), B: party(1),
