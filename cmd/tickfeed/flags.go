@@ -342,6 +342,8 @@ func wantArgs(least, most int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		line := strings.TrimSuffix(cmd.UseLine(), " [flags]")
 		switch n := len(args); {
+		case n < least && least > 1:
+			return fmt.Errorf("%s must be named: %s", what, line)
 		case n < least:
 			return fmt.Errorf("the %s is missing: %s", what, line)
 		case n > most:

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -31,6 +32,7 @@ type diffOptions struct {
 	kinds    []string
 	byNumber bool
 	common   bool
+	repeats  bool
 	show     uint64
 	json     bool
 }
@@ -68,7 +70,9 @@ not compared if one of them asked for some instruments only, because several pac
 with --by-number: a replay publishes the ticks of its recording again, at times of its own.
 
 They differ if one holds a tick and the other one says nothing about its number, says that it is lost, or
-withheld by its slow-consumer policy, or has another tick there. Numbers that a party did not ask for, and
+withheld by its slow-consumer policy, or has another tick there; or if one has a tick twice, because a
+subscriber delivers each tick at most once. The output of a subscriber that was killed, or whose machine lost
+power, and that continued with --state may repeat its last ticks: --allow-repeats permits that. Numbers that a party did not ask for, and
 disowned numbers (a later session of the lineage begins before them), are listed and do not count as
 differences. Numbers before the beginning of a recording, numbers that a journal no longer keeps, and numbers
 that a ledger does not reach were not asked for.
@@ -81,15 +85,15 @@ Without --events, numbers without a line are missing, so use the --symbols and -
 Ticks in order are compared in bounded memory. Lines in which numbers repeat or go back (of several runs, or of
 a wrong client) are sorted in memory, 40 bytes for each tick.
 
-Exit codes: 0 they hold the same ticks; 3 they differ, or have nothing that could be compared; 1 one of them cannot
-be read.`,
+Exit codes: 0 they hold the same ticks; 3 they differ, or have nothing that could be compared, or a tick is there
+twice; 1 one of them cannot be read; 2 there is no such file.`,
 		Example: `  tickfeed ledger diff journal client.ndjson
   tickfeed ledger diff journal ledger.json
   tickfeed ledger diff monday.tick.zst monday-backup.tick --common
   tickfeed ledger diff journal client.ndjson --symbols 'AAPL,ES*' --show 20
   tickfeed ledger diff day.tick replayed.ndjson --by-number
   tickfeed ledger diff run1 run2 --by-number`,
-		Args: wantArgs(2, 2, "name of two files or journals"),
+		Args: wantArgs(2, 2, "two files or journals"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.in.flags = cmd.Flags()
 			return p.ledgerDiff(cmd.Context(), &o, args)
@@ -99,6 +103,7 @@ be read.`,
 		f.StringSliceVar(&o.symbols, "symbols", nil, "only instruments that match `PATTERNS`: SYMBOL or SYMBOL@VENUE with wildcards * and ?, separated by commas; not with a ledger")
 		f.StringSliceVar(&o.kinds, "kinds", nil, "only ticks of these `KINDS`, as subscribe has them; not with a ledger")
 		f.BoolVar(&o.common, "common", false, "ignore ticks of one party before the first or after the last number of the other one")
+		f.BoolVar(&o.repeats, "allow-repeats", false, "permit ticks that a party has twice, if they are the same: the output of a subscriber that was killed and continued with --state may repeat its last ticks")
 		f.BoolVar(&o.byNumber, "by-number", false, "compare numbers whatever their session is, and no publish times: a replay is a session of its own, with the numbers of its recording, and two runs of publish with one seed differ in nothing else")
 	})
 	group(cmd, "Output", func(f *pflag.FlagSet) {
@@ -112,7 +117,7 @@ be read.`,
 const maxShow = 100_000
 
 func (p *program) ledgerDiff(ctx context.Context, o *diffOptions, args []string) error {
-	cfg := compare.Config{ByNumber: o.byNumber, Common: o.common, Show: int(min(o.show, maxShow))}
+	cfg := compare.Config{ByNumber: o.byNumber, Common: o.common, AllowRepeats: o.repeats, Show: int(min(o.show, maxShow))}
 	filter, err := fileSymbols(o.symbols)
 	if err != nil {
 		return err
@@ -197,10 +202,16 @@ func nothingCompared(parties [2]*diffParty, chosen bool) error {
 	return fmt.Errorf("nothing was compared: no number is both in %s and in %s", parties[0].title(), parties[1].title())
 }
 
-// unreadable returns err, of opening a party, with exit code 1.
+// unreadable returns err, of opening a party, with exit code 2 if the party is not there, as other commands do, and otherwise 1.
 func unreadable(ctx context.Context, err error) error {
-	if ctx.Err() != nil || errors.Is(err, errInterrupted) {
+	var coded *exitError
+	switch {
+	case ctx.Err() != nil, errors.Is(err, errInterrupted):
 		return errInterrupted
+	case errors.As(err, &coded) && coded.code == exitUsage:
+		return err
+	case errors.As(err, new(*fs.PathError)):
+		return usage("%w", err)
 	}
 	return &exitError{exitFailure, err}
 }
@@ -348,8 +359,14 @@ var absenceTexts = [compare.NumAbsences]string{
 	"does not have", "begins after", "ends before", "lost", "withheld", "did not ask for", "disowned", "has perhaps",
 }
 
-func (d *diffParty) lacks(a compare.Absence) string {
-	if d.kind == kindJournal && a == compare.NotAskedThere {
+// lacks says what d, which is described by s, does with ticks of session that it lacks.
+func (d *diffParty) lacks(s *compare.PartyResult, session feed.SessionID, a compare.Absence) string {
+	_, known := s.Firsts[session]
+	switch {
+	case a != compare.NotAskedThere, d.kind == kindLedger:
+	case !known && !slices.Contains(s.Sessions, session):
+		return "never had" // the session
+	case d.kind == kindJournal:
 		return "does not keep" // as its retention says
 	}
 	return absenceTexts[a]
@@ -365,7 +382,10 @@ const (
 func diffText(out *lines, parties [2]*diffParty, r *compare.Result) {
 	for i, d := range parties {
 		s := r.Parties[i]
-		notes := []string{d.kind, nouns.Count(s.Ticks, "tick"), nouns.Count(len(s.Sessions), "session")}
+		notes := []string{d.kind, nouns.Count(s.Ticks, "tick")}
+		if !slices.Contains(s.Sessions, 0) { // otherwise numbers of all sessions were compared
+			notes = append(notes, nouns.Count(len(s.Sessions), "session"))
+		}
 		if d.kind == kindLedger {
 			notes[1] += " without their contents"
 		}
@@ -397,7 +417,11 @@ func diffText(out *lines, parties [2]*diffParty, r *compare.Result) {
 		out.paintf(c, strings.Repeat(" ", width+23), "%s\n", text)
 	}
 	for _, s := range r.Sessions {
-		out.printf("session %v\n", s.Session)
+		if s.Session == 0 {
+			out.printf("by number, whatever the session is\n")
+		} else {
+			out.printf("session %v\n", s.Session)
+		}
 		if s.Same > 0 {
 			note := ""
 			if !r.Contents {
@@ -415,7 +439,7 @@ func diffText(out *lines, parties [2]*diffParty, r *compare.Result) {
 					if r.IsDifference(a) {
 						c = red
 					}
-					row(c, name+" "+parties[i].lacks(a), n.Count, rangesText(n))
+					row(c, name+" "+parties[i].lacks(&r.Parties[i], s.Session, a), n.Count, rangesText(n))
 				}
 			}
 			if n := &s.Short[i]; n.Count > 0 {
@@ -461,9 +485,13 @@ func diffFirst(out *lines, parties [2]*diffParty, r *compare.Result) {
 	for _, d := range r.First {
 		what := "different"
 		if d.Lacks >= 0 {
-			what = partyNames[d.Lacks] + " " + parties[d.Lacks].lacks(d.Absence)
+			what = partyNames[d.Lacks] + " " + parties[d.Lacks].lacks(&r.Parties[d.Lacks], d.Session, d.Absence)
 		}
-		out.printf("  %s of session %v: %s\n", nouns.Thousands(d.Seq), d.Session, what)
+		of := ""
+		if d.Session != 0 {
+			of = fmt.Sprintf(" of session %v", d.Session)
+		}
+		out.printf("  %s%s: %s\n", nouns.Thousands(d.Seq), of, what)
 		for i, text := range d.Texts {
 			if text != "" {
 				out.printf("    %s  %s\n", partyNames[i], oneLine(text))
@@ -492,12 +520,28 @@ func verdict(r *compare.Result) string {
 	switch {
 	case !r.Related():
 		return "they differ: they have no session in common; for a replay and its recording, or two runs with the same seed, add --by-number"
-	case r.Differs():
+	case r.DiffersInTicks():
+		if contradicted := doubled(r, func(s *compare.PartyResult) uint64 { return s.Contradicted }); contradicted != "" {
+			return "they differ: " + contradicted + ", with different contents"
+		}
 		return "they differ"
+	case r.Repeats():
+		return fmt.Sprintf("%s%s, but %s; --allow-repeats permits that, for a subscriber that was killed and continued with --state", same, asked, doubled(r, func(s *compare.PartyResult) uint64 { return s.Repeated }))
 	case !r.Compared():
 		return "they hold nothing in common, and nothing that the other one should have"
 	}
 	return same + asked
+}
+
+// doubled says how many ticks, by count, the parties have twice.
+func doubled(r *compare.Result, count func(*compare.PartyResult) uint64) string {
+	var parts []string
+	for i := range r.Parties {
+		if n := count(&r.Parties[i]); n > 0 {
+			parts = append(parts, fmt.Sprintf("%s has %s twice", partyNames[i], nouns.Count(n, "tick")))
+		}
+	}
+	return strings.Join(parts, " and ")
 }
 
 // undecided reports whether a ledger leaves open which ticks its party has.
@@ -548,7 +592,7 @@ type jsonParty struct {
 }
 
 type jsonDiffSession struct {
-	Session   feed.SessionID             `json:"session"`
+	Session   feed.SessionID             `json:"session,omitzero"` // 0 with --by-number
 	Same      uint64                     `json:"same_ticks"`
 	Different *compare.Ranges            `json:"different,omitempty"`
 	A         map[string]*compare.Ranges `json:"a"` // what A lacks, by the reason
@@ -563,7 +607,7 @@ type jsonDiffInstrument struct {
 }
 
 type jsonDiffTick struct {
-	Session feed.SessionID `json:"session"`
+	Session feed.SessionID `json:"session,omitzero"`
 	Seq     uint64         `json:"seq"`
 	What    string         `json:"what"` // different, or a reason of jsonDiffSession
 	A       string         `json:"a,omitempty"`
@@ -573,7 +617,8 @@ type jsonDiffTick struct {
 func diffJSON(parties [2]*diffParty, r *compare.Result) *jsonDiff {
 	party := func(i int) jsonParty {
 		s := r.Parties[i]
-		return jsonParty{parties[i].name, parties[i].kind, s.Ticks, append([]feed.SessionID{}, s.Sessions...), s.Repeated, s.Contradicted, s.Unexplained, s.Torn, s.CutLines}
+		sessions := slices.DeleteFunc(append([]feed.SessionID{}, s.Sessions...), func(id feed.SessionID) bool { return id == 0 })
+		return jsonParty{parties[i].name, parties[i].kind, s.Ticks, sessions, s.Repeated, s.Contradicted, s.Unexplained, s.Torn, s.CutLines}
 	}
 	j := &jsonDiff{
 		Same: !r.Differs() && r.Compared(), Contents: r.Contents, Ticks: r.Same, A: party(0), B: party(1),

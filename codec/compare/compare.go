@@ -20,6 +20,9 @@ type Config struct {
 	ByNumber bool
 	// Common makes no difference of what only one party has before the first or after the last entry of the other one.
 	Common bool
+	// AllowRepeats makes no difference of a tick that a party has twice, as after a subscriber that was killed and continued from
+	// the position in its file. Without it such a party differs, because a subscriber delivers each tick at most once.
+	AllowRepeats bool
 	// Show is how many of the differing ticks First lists.
 	Show int
 	// Read, if set, is called now and then with the number of entries read so far.
@@ -130,6 +133,7 @@ type Result struct {
 	Instruments []*InstrumentResult // with differences only, in order of first appearance; at most MaxInstruments
 	First       []Difference
 	common      bool
+	repeats     bool // Config.AllowRepeats
 	compared    bool
 }
 
@@ -142,9 +146,17 @@ func (r *Result) Lacks(i int, a Absence) (n uint64) {
 }
 
 // Differs reports whether the parties hold different ticks: one party lacks a tick that the other one holds, although it has
-// asked for the tick and does not report it as disowned; or a tick has other contents; or a party contradicts itself. Parties
-// without a common session differ as well.
-func (r *Result) Differs() bool {
+// asked for the tick and does not report it as disowned; or a tick has other contents; or a party contradicts itself, or has a
+// tick twice, which Config.AllowRepeats permits. Parties without a common session differ as well.
+func (r *Result) Differs() bool { return r.DiffersInTicks() || r.Repeats() }
+
+// Repeats reports whether a party has a tick twice, and Config.AllowRepeats does not permit it.
+func (r *Result) Repeats() bool {
+	return !r.repeats && r.Parties[0].Repeated+r.Parties[1].Repeated > 0
+}
+
+// DiffersInTicks is Differs, except that a party may have the same tick twice.
+func (r *Result) DiffersInTicks() bool {
 	if !r.Related() {
 		return true
 	}
@@ -194,7 +206,7 @@ func (e *PartyError) Unwrap() error { return e.Err }
 
 // Compare compares two parties. The error is a *PartyError, or that of ctx.
 func Compare(ctx context.Context, a, b Party, cfg Config) (*Result, error) {
-	c := &comparer{ctx: ctx, cfg: cfg, result: &Result{common: cfg.Common}, sessions: make(map[feed.SessionID]*SessionResult), instruments: make(map[string]*InstrumentResult)}
+	c := &comparer{ctx: ctx, cfg: cfg, result: &Result{common: cfg.Common, repeats: cfg.AllowRepeats}, sessions: make(map[feed.SessionID]*SessionResult), instruments: make(map[string]*InstrumentResult)}
 	var outlines [2]*outline
 	for i, p := range [2]Party{a, b} {
 		o, err := c.outline(p)
