@@ -245,6 +245,35 @@ func TestPublisherIsReadyWhileTheHeadMoves(t *testing.T) {
 	})
 }
 
+// A wall clock that is wrong does not make a publisher ready whose head does not move, nor unready one whose head does.
+func TestReadinessIsIndependentOfTheWallClock(t *testing.T) {
+	for _, wrong := range []time.Duration{time.Hour, -time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			pub, err := publisher.New(publisher.Config{Now: func() int64 { return time.Now().Add(wrong).UnixNano() }})
+			require.NoError(t, err)
+			defer func() { assert.NoError(t, pub.Close(t.Context())) }()
+			view := ops.NewPublisher(pub, time.Minute)
+			id, err := pub.Define(t.Context(), feed.Definition{Symbol: "AAPL", PriceExponent: -2})
+			require.NoError(t, err)
+			say := func() {
+				require.NoError(t, pub.Publish(t.Context(), []feed.Tick{feed.StatusTick(id, time.Now().UnixNano(), feed.StatusTrading, 0)}))
+				require.NoError(t, pub.Flush(t.Context()))
+			}
+			say()
+			assert.True(t, view.Moves(), wrong)
+			time.Sleep(50 * time.Second)
+			say()
+			assert.True(t, view.Moves(), wrong)
+			time.Sleep(30 * time.Second)
+			assert.True(t, view.Moves(), wrong)
+			time.Sleep(31 * time.Second)
+			assert.False(t, view.Moves(), wrong)
+			say()
+			assert.True(t, view.Moves(), wrong)
+		})
+	}
+}
+
 // A failed check gives the status 503, and shows in the metrics.
 func TestReadyzFailsWithACheck(t *testing.T) {
 	w := newWorld(t)

@@ -33,6 +33,9 @@ type Publisher struct {
 	mu     sync.Mutex
 	asked  marketAt // market as of the last time it was asked for
 	closed bool
+	looked time.Time // when quiet was called last
+	seen   marketAt  // what it saw then
+	moved  time.Time // when the head moved there
 }
 
 // A marketAt is a state of a publisher.
@@ -89,11 +92,7 @@ func (p *Publisher) Moves() bool {
 
 // moves returns the condition that the head moves.
 func (p *Publisher) moves(pub *publisher.Publisher, s *publisher.Summary) Check {
-	last := time.Unix(0, s.LastPublish)
-	if s.LastPublish == 0 || last.Before(p.began) { // what is in the journal was published before this process began
-		last = p.began
-	}
-	quiet := time.Since(last)
+	quiet := p.quiet(s, time.Now())
 	paused := ""
 	if p.Paused != nil {
 		paused = p.Paused()
@@ -111,6 +110,28 @@ func (p *Publisher) moves(pub *publisher.Publisher, s *publisher.Summary) Check 
 		return Check{checkHead, true, "the market is closed"}
 	}
 	return Check{checkHead, false, fmt.Sprintf("no tick was published for %v, and the market is not closed", quiet.Round(time.Second))}
+}
+
+// quiet returns for how long the head has not moved. The head has moved at the publish time of the last packet, if that lies between the
+// last two calls. If it does not, the wall clock was set, and the head has moved at some time between them.
+func (p *Publisher) quiet(s *publisher.Summary, now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.looked.IsZero() {
+		p.looked, p.moved = p.began, p.began
+	}
+	if at := (marketAt{s.Session, s.Head}); p.seen != at {
+		ago := now.Sub(time.Unix(0, s.LastPublish))
+		switch {
+		case ago >= 0 && ago <= now.Sub(p.looked):
+			p.moved = now.Add(-ago)
+		case p.seen != (marketAt{}): // otherwise the head is that of the journal
+			p.moved = now
+		}
+		p.seen = at
+	}
+	p.looked = now
+	return now.Sub(p.moved)
 }
 
 // isClosed reports whether the market of pub is closed: some instrument is, or has not opened, and none trades, is halted or
