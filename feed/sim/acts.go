@@ -372,8 +372,12 @@ func (m *Market) beginEffect(r *script.Rule, a *action, ids []uint32, at int64) 
 func (m *Market) setLimits(r *script.Rule, a *action, ids []uint32, at int64) (set int) {
 	s := &m.stage
 	set = len(ids)
+	var changed []uint32
 	for _, id := range ids {
 		o, in := &s.overlays[id], &m.instruments[id]
+		if o.limits != nil || a.on && !m.listings[id].signed {
+			changed = append(changed, id)
+		}
 		if !a.on || m.listings[id].signed {
 			if a.on {
 				m.remark(r, id, "its price may be negative, so it has no bands")
@@ -387,6 +391,7 @@ func (m *Market) setLimits(r *script.Rule, a *action, ids []uint32, at int64) (s
 		in.special |= limited
 	}
 	s.bands = true
+	m.sendBands(changed, at)
 	if a.on && !s.limitClock {
 		s.limitClock = true
 		s.add(at+units(referenceTime/referenceParts), &limitClock{})

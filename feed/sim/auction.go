@@ -104,6 +104,6 @@ func (m *Market) uncross(out []feed.Tick, id uint32, in *instrument, x *auction,
 	if o.limits != nil {
 		o.limits.restart(in.fair)
 	}
-	out[2] = feed.StatusTick(name, when, feed.StatusTrading, 0)
+	out[2] = m.tradingStatus(id, when)
 	return 3 + m.requote(out[3:], id, when)
 }

@@ -312,6 +312,9 @@ func (g *group) visit(m *Market, id uint32, at int64, out []feed.Tick) int {
 			day = g.date() // there is no pre-open
 		case g.sessions > 0:
 			in.overnight(l, g.market, m.rng.NormFloat64())
+			if m.stage.active && m.stage.overlays[id].limits != nil {
+				m.stage.overlays[id].limits.restart(in.fair)
+			}
 		}
 		in.special &^= closed
 		if !g.hours.roundClock || g.sessions == 0 {
@@ -330,6 +333,10 @@ func (g *group) visit(m *Market, id uint32, at int64, out []feed.Tick) int {
 			status = feed.StatusHalted
 		}
 		out[0] = feed.StatusTick(name, when, status, day)
+		if status == feed.StatusTrading {
+			out[0] = m.tradingStatus(id, when)
+			out[0].Values[0] = int64(day)
+		}
 	case toClose:
 		if m.stage.active {
 			m.release(id)

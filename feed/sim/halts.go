@@ -275,7 +275,7 @@ func (m *Market) resume(out []feed.Tick, id uint32, at int64, r *script.Rule) in
 	if o.limits != nil {
 		o.limits.restart(in.fair)
 	}
-	out[0] = feed.StatusTick(feed.InstrumentID(id), m.timeOf(at), feed.StatusTrading, 0)
+	out[0] = m.tradingStatus(id, m.timeOf(at))
 	return 1 + m.requote(out[1:], id, m.timeOf(at))
 }
 

@@ -18,6 +18,7 @@ type limits struct {
 	wide         float64 // multiple of the band at this time of the day
 	limited      bool    // the price is outside the band
 	moved        bool    // the band has not been reported
+	sent         bool    // a status has the band
 	episode      uint32  // counts the times that the price has left the band
 	// sums and counts are of the trades in each of the last parts of referenceTime; the first is going on.
 	sums   [referenceParts]float64
@@ -52,7 +53,37 @@ func (l *limits) set(reference float64) {
 	band := min(l.rules.band*l.wide, 0.9)
 	l.lower = max(int64(math.Ceil(reference*(1-band))), 1)
 	l.upper = max(int64(math.Floor(reference*(1+band))), l.lower+1)
-	l.moved = true
+	l.moved, l.sent = true, false
+}
+
+// tradingStatus returns the status of an instrument that trades from now on: its reason is the bands, if there are any, so that a
+// subscriber has them.
+func (m *Market) tradingStatus(id uint32, at int64) feed.Tick {
+	t := feed.StatusTick(feed.InstrumentID(id), at, feed.StatusTrading, 0)
+	if !m.stage.active || m.stage.overlays[id].limits == nil {
+		return t
+	}
+	m.stage.overlays[id].limits.sent = true
+	return t.Because("LULD bands "+m.bandsText(id), 0)
+}
+
+// bandsText says between which prices an instrument with limits trades.
+func (m *Market) bandsText(id uint32) string {
+	l, in, e := m.stage.overlays[id].limits, &m.instruments[id], m.listings[id].definition.PriceExponent
+	return fixedDecimal(l.lower*in.tickSize, e) + " to " + fixedDecimal(l.upper*in.tickSize, e)
+}
+
+// sendBands plans a status for each of some instruments that trade, with the bands that they have now. An instrument that is halted
+// or in a limit state has its bands with the status that ends this.
+func (m *Market) sendBands(ids []uint32, at int64) {
+	m.stage.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int {
+		l := m.stage.overlays[id].limits
+		if m.stateOf(id) != trades || m.calendar == nil && !m.stage.opened || l != nil && (l.limited || l.sent) {
+			return 0
+		}
+		out[0] = m.tradingStatus(id, m.timeOf(at))
+		return 1
+	}})
 }
 
 // shownBands bounds the bands in one report.
@@ -75,11 +106,10 @@ func (m *Market) showBands(at int64) {
 			continue
 		}
 		rule = l.rule
-		in, d := &m.instruments[i], &m.listings[i].definition
 		if n > 1 {
 			text += ", "
 		}
-		text += fmt.Sprintf("%s %s to %s", d.Symbol, fixedDecimal(l.lower*in.tickSize, d.PriceExponent), fixedDecimal(l.upper*in.tickSize, d.PriceExponent))
+		text += m.listings[i].definition.Symbol + " " + m.bandsText(uint32(i))
 	}
 	if n == 0 {
 		return
@@ -145,7 +175,7 @@ func (m *Market) limit(out []feed.Tick, id uint32, in *instrument, at int64) (n 
 		return m.pinAtLimit(out, id, in, at), true
 	case l.limited:
 		l.limited = false
-		out[0] = feed.StatusTick(feed.InstrumentID(id), at, feed.StatusTrading, 0)
+		out[0] = m.tradingStatus(id, at)
 		return 1 + m.pinInside(out[1:], id, in, at), true
 	case in.quoted && (in.bid < l.lower || in.ask > l.upper):
 		// A trade would be outside the band: there are only quotes.
@@ -212,13 +242,17 @@ type limitClock struct{}
 
 func (c *limitClock) do(m *Market, t task, _ []feed.Tick) (int, bool) {
 	any := false
+	var ids []uint32
 	for i := range m.stage.overlays {
 		if l := m.stage.overlays[i].limits; l != nil {
 			any = true
-			l.shift(m.widthOf(uint32(i), t.at))
+			if l.shift(m.widthOf(uint32(i), t.at)); !l.sent {
+				ids = append(ids, uint32(i))
+			}
 		}
 	}
 	m.stage.bands = true
+	m.sendBands(ids, t.at)
 	if any {
 		m.stage.add(t.at+int64(referenceTime/referenceParts)<<unitShift, c)
 	} else {

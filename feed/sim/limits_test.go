@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -141,6 +142,71 @@ at 50m: crash AMZN -15% in 20s`))
 		states := judgeBands(t, j, symbol, from)
 		assert.Less(t, float64(least.Trade().Price)/j.mid(symbol, states[0].at-time.Minute), 0.93, symbol)
 	}
+}
+
+// A subscriber knows the bands from the statuses alone, and a late one from the state: no trade is outside of them, and they end.
+func TestSubscriberKnowsTheBands(t *testing.T) {
+	t.Parallel()
+	for _, hours := range []string{"", "09:30-11:30 America/New_York"} {
+		u, err := ParseUniverse("u", []byte("symbol,price,tick_size,hours\nAAA,50,0.01,"+hours+"\nBBB,200,0.05,"+hours+"\n"))
+		require.NoError(t, err)
+		c := Config{Universe: u, Instruments: 2, Rate: 20, Days: 2, DayLength: 2 * time.Hour, Seed: 3, Scenario: parsed(t, `
+at 09:30: luld on AAA
+at 09:40: luld on BBB band 3%
+at 09:50: crash * -12% in 2m
+at 10:40: halt AAA for 5m auction 1m
+at 10:50: halt BBB for 3m
+at 10:45: split AAA 2:1
+at 11:00: luld on AAA band 2%
+at 11:00: crash AAA 8% in 40s
+at 11:20: luld off *`)}.withDefaults()
+		j := play(t, c)
+		for _, symbol := range []string{"AAA", "BBB"} {
+			var lower, upper float64
+			bands, limits, trades := 0, 0, 0
+			status := feed.StatusUnknown
+			for _, k := range j.of(symbol, feed.KindStatus, feed.KindTrade) {
+				price := float64(k.Values[0]) * 0.01
+				switch {
+				case k.Kind == feed.KindStatus:
+					status = k.Status
+					switch reason := k.StatusReason(); {
+					case strings.HasPrefix(reason, "LULD bands"):
+						_, err := fmt.Sscanf(reason, "LULD bands %f to %f", &lower, &upper)
+						require.NoError(t, err, reason)
+						require.Equal(t, feed.StatusTrading, status)
+						bands++
+					case strings.HasPrefix(reason, "limit "):
+						limits++
+					case status == feed.StatusTrading && upper > 0:
+						require.Equal(t, "11:20", time.Unix(0, k.EventTime).In(c.Start.Location()).Format("15:04"), "the bands of %s end", symbol)
+						lower, upper = 0, 0
+					}
+				case status == feed.StatusTrading && upper > 0:
+					trades++
+					require.True(t, price >= lower-1e-9 && price <= upper+1e-9, "%s at %v: a trade at %.2f, bands %.2f to %.2f", symbol, j.after(k), price, lower, upper)
+				}
+			}
+			t.Logf("%s: %d bands, %d limit states, %d trades", symbol, bands, limits, trades)
+			assert.Greater(t, bands, 10)
+			assert.Greater(t, limits, 1)
+			assert.Greater(t, trades, 1000)
+			assert.Zero(t, upper, "luld off is the end")
+		}
+	}
+	u, err := ParseUniverse("u", []byte("symbol,price\nAAA,50\n"))
+	require.NoError(t, err)
+	x := command(t, Config{Universe: u, Instruments: 1, Rate: 20})
+	reason := func() string {
+		in, _ := x.state.Instrument(0)
+		return in.StatusReason
+	}
+	x.must("luld on AAA")
+	x.until(20 * time.Second)
+	assert.Regexp(t, `^LULD bands 4\d\.\d\d to 5\d\.\d\d$`, reason())
+	x.must("luld off AAA")
+	x.until(30 * time.Second)
+	assert.Empty(t, reason())
 }
 
 // Price bands are twice as wide for 15 minutes after the opening and 25 before the close, and not in a market that never

@@ -122,7 +122,7 @@ func (m *Market) split(out []feed.Tick, id uint32, at int64, r *script.Rule) int
 	name, when := feed.InstrumentID(id), m.timeOf(at)
 	n := m.silence(out, id, feed.StatusTick(name, when, feed.StatusHalted, 0).Because("split "+itoa(a.n)+":"+itoa(a.of), when))
 	out[n] = feed.StatusTick(name, when, feed.StatusPreOpen, m.tradingDay(id))
-	out[n+1] = feed.StatusTick(name, when, feed.StatusTrading, 0)
+	out[n+1] = m.tradingStatus(id, when)
 	n += 2
 	return n + m.requote(out[n:], id, when)
 }

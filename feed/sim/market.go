@@ -295,7 +295,7 @@ func (m *Market) visit(out []feed.Tick, id feed.InstrumentID) int {
 		day := int32(m.date.Year()*10_000 + int(m.date.Month())*100 + m.date.Day())
 		return m.silence(out, uint32(id), feed.StatusTick(id, m.open-preOpen, feed.StatusPreOpen, day))
 	case opening:
-		out[0] = feed.StatusTick(id, m.open, feed.StatusTrading, 0)
+		out[0] = m.tradingStatus(uint32(id), m.open)
 	case closing:
 		out[0] = feed.StatusTick(id, m.open+int64(m.config.DayLength), feed.StatusClosed, 0)
 	}
