@@ -296,23 +296,28 @@ func (s *service) warnOfInput() {
 	}
 }
 
-// pollTime is the interval at which the number of subscribers is polled.
+// pollTime is the interval at which waitUntil polls.
 const pollTime = 20 * time.Millisecond
 
-// allHave waits until the wanted number of subscribers has connected and every connected one has everything.
-func (s *service) allHave(ctx context.Context) error {
-	_, want := s.o.awaited(s.input.paths)
+// waitUntil polls holds until it returns true or ctx ends.
+func waitUntil(ctx context.Context, holds func() bool) error {
 	poll := time.NewTicker(pollTime)
 	defer poll.Stop()
-	for {
-		if s.pub.Stats().Joined >= uint64(want) {
-			break
-		}
+	for !holds() {
 		select {
 		case <-poll.C:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
+	}
+	return nil
+}
+
+// allHave waits until the wanted number of subscribers has connected and every connected one has everything.
+func (s *service) allHave(ctx context.Context) error {
+	_, want := s.o.awaited(s.input.paths)
+	if err := waitUntil(ctx, func() bool { return s.pub.Stats().Joined >= uint64(want) }); err != nil {
+		return err
 	}
 	if err := s.pub.WaitConfirmed(ctx); err != nil {
 		return err

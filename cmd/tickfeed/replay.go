@@ -355,7 +355,7 @@ func (s *replaying) run(ctx context.Context, keys <-chan keystroke) error {
 func (s *replaying) endAfterAll(ctx context.Context) error {
 	s.say("end of the recording", "end of the recording; exiting once all subscribers have everything")
 	want := uint64(max(1, s.o.waitFor))
-	if err := s.await(ctx, func() bool { return s.stage.Joined() >= want }); err != nil {
+	if err := waitUntil(ctx, func() bool { return s.stage.Joined() >= want }); err != nil {
 		return err
 	}
 	if err := s.stage.WaitConfirmed(ctx); err != nil {
@@ -365,26 +365,12 @@ func (s *replaying) endAfterAll(ctx context.Context) error {
 	return errOver
 }
 
-// await polls holds until it returns true.
-func (s *replaying) await(ctx context.Context, holds func() bool) error {
-	poll := time.NewTicker(pollTime)
-	defer poll.Stop()
-	for !holds() {
-		select {
-		case <-poll.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	return nil
-}
-
 // startWithSubscribers starts the replay once as many subscribers as --wait-subscribers says are connected.
 func (s *replaying) startWithSubscribers(ctx context.Context) error {
 	if s.o.waitFor == 0 || s.o.paused {
 		return nil
 	}
-	if err := s.await(ctx, func() bool {
+	if err := waitUntil(ctx, func() bool {
 		pub := s.stage.Publisher()
 		return pub != nil && len(pub.Stats().Conns) >= s.o.waitFor
 	}); err != nil {
@@ -398,7 +384,7 @@ func (s *replaying) warnOfNobody(ctx context.Context) error {
 	if !s.o.exitAtEnd || s.o.waitFor > 0 {
 		return nil
 	}
-	if err := s.await(ctx, func() bool {
+	if err := waitUntil(ctx, func() bool {
 		st := s.player.Status()
 		return st.Ticks > 0 || st.State == replay.Ended
 	}); err != nil {

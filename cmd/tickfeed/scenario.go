@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tickfeed/codec/lab"
-	"tickfeed/feed/files/rawfile"
 	"tickfeed/feed/nouns"
 	"tickfeed/feed/script"
 	"tickfeed/feed/sim"
@@ -76,17 +75,18 @@ func (o *scenarioOptions) load(ctx context.Context) (*script.Script, error) {
 	return s, nil
 }
 
-// marketFields lists how package sim names the fields that flags set, and the flags.
-var marketFields = [][2]string{
-	{"sim: Instruments × Depth", "--instruments × --depth"}, {"sim: Instruments", "--instruments"}, {"sim: Depth", "--depth"},
-	{"sim: Start", "--start"}, {"sim: Rate", "--rate"}, {"sim: Days", "--days"}, {"sim: Shape", "--day-shape"}, {"sim: DayLength", "the day of --profile"},
+// marketFlags maps the fields of sim.Config that flags set to the flags.
+var marketFlags = map[string]string{
+	"Instruments × Depth": "--instruments × --depth", "Instruments": "--instruments", "Depth": "--depth", "Start": "--start",
+	"Rate": "--rate", "Days": "--days", "Shape": "--day-shape", "DayLength": "the day of --profile",
 }
 
 // refused returns the usage error for err, of a market that refuses its configuration or the scenario.
 func (o *scenarioOptions) refused(err error) error {
-	for _, f := range marketFields {
-		if strings.HasPrefix(err.Error(), f[0]+" ") {
-			return usage("%w", rawfile.AsGiven(err, f[0], f[1]))
+	var wrong *sim.ConfigError
+	if errors.As(err, &wrong) {
+		if flag, ok := marketFlags[wrong.Field]; ok {
+			return usage("%s %s", flag, wrong.Rule)
 		}
 	}
 	var at *script.Error

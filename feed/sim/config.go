@@ -210,31 +210,43 @@ func (c *Config) listings() []listing {
 	return universe(c.Instruments)
 }
 
-// validate returns an error that names the first field out of bounds.
+// A ConfigError reports a field of a Config that is out of bounds.
+type ConfigError struct {
+	Field string // such as Rate, or Instruments × Depth
+	Rule  string // such as "must not be negative, got -1"
+}
+
+func (e *ConfigError) Error() string { return "sim: " + e.Field + " " + e.Rule }
+
+func refuse(field, rule string, args ...any) error {
+	return &ConfigError{field, fmt.Sprintf(rule, args...)}
+}
+
+// validate returns an error about the first field out of bounds, a *ConfigError if it is one field alone.
 func (c *Config) validate() error {
 	switch {
 	case c.Instruments < 1 || c.Instruments > feed.MaxInstruments:
-		return fmt.Errorf("sim: Instruments must be from 1 to %d, got %d", feed.MaxInstruments, c.Instruments)
+		return refuse("Instruments", "must be from 1 to %d, got %d", feed.MaxInstruments, c.Instruments)
 	case c.Universe != nil && c.Instruments > c.Universe.Len():
-		return fmt.Errorf("sim: Instruments must be at most %d, the length of the universe, got %d", c.Universe.Len(), c.Instruments)
+		return refuse("Instruments", "must be at most %d, the length of the universe, got %d", c.Universe.Len(), c.Instruments)
 	case c.Profile != nil && c.Universe != nil:
 		return errors.New("sim: Profile and Universe both say which instruments there are; set one")
 	case c.Profile != nil && c.Instruments > len(c.Profile.Instruments):
-		return fmt.Errorf("sim: Instruments must be at most %d, the number in the profile, got %d", len(c.Profile.Instruments), c.Instruments)
+		return refuse("Instruments", "must be at most %d, the number in the profile, got %d", len(c.Profile.Instruments), c.Instruments)
 	case math.IsNaN(c.Rate) || c.Rate < MinRate || c.Rate > MaxRate:
-		return fmt.Errorf("sim: Rate must be from %v to %.0f ticks per second, got %v", MinRate, MaxRate, c.Rate)
+		return refuse("Rate", "must be from %v to %.0f ticks per second, got %v", MinRate, MaxRate, c.Rate)
 	case c.Shape > UShaped:
-		return fmt.Errorf("sim: Shape must be Flat or UShaped, got %d", c.Shape)
+		return refuse("Shape", "must be Flat or UShaped, got %d", c.Shape)
 	case c.Start.Year() < 1971 || c.Start.Year() > 2200:
-		return fmt.Errorf("sim: Start must be from the year 1971 to 2200, got %s", c.Start.Format(time.RFC3339))
+		return refuse("Start", "must be from the year 1971 to 2200, got %s", c.Start.Format(time.RFC3339))
 	case c.DayLength < MinDayLength || c.DayLength > MaxDayLength:
-		return fmt.Errorf("sim: DayLength must be from %v to %v, got %v", MinDayLength, MaxDayLength, c.DayLength)
+		return refuse("DayLength", "must be from %v to %v, got %v", MinDayLength, MaxDayLength, c.DayLength)
 	case c.Days < 0:
-		return fmt.Errorf("sim: Days must not be negative, got %d", c.Days)
+		return refuse("Days", "must not be negative, got %d", c.Days)
 	case c.Depth < 0 || c.Depth > MaxDepth:
-		return fmt.Errorf("sim: Depth must be from 0 to %d, got %d", MaxDepth, c.Depth)
+		return refuse("Depth", "must be from 0 to %d, got %d", MaxDepth, c.Depth)
 	case c.Instruments*c.Depth > MaxLevels:
-		return fmt.Errorf("sim: Instruments × Depth must be at most %d, got %d × %d",
+		return refuse("Instruments × Depth", "must be at most %d, got %d × %d",
 			MaxLevels, c.Instruments, c.Depth)
 	}
 	return nil

@@ -231,6 +231,14 @@ func (t *mergeTape) head() int64 {
 	return t.u.dues[t.i]
 }
 
+// nextDue is for place.Earliest.
+func (t *mergeTape) nextDue() (at int64, more bool) {
+	if t.over {
+		return 0, false
+	}
+	return t.head(), true
+}
+
 // read implements reel.
 func (m *merge) read(u *unit, _ bool) error {
 	u.reset()
@@ -239,25 +247,16 @@ func (m *merge) read(u *unit, _ bool) error {
 	}
 	u.first, u.end = m.next, m.next
 	for len(u.ticks) < unitSize {
-		var t *mergeTape
-		until := int64(math.MaxInt64) // when the next other tape is due
-		for _, o := range m.tapes {
-			if err := o.ready(); err != nil {
+		for _, t := range m.tapes {
+			if err := t.ready(); err != nil {
 				return err
 			}
-			switch {
-			case o.over:
-			case t == nil:
-				t = o
-			case o.head() < t.head():
-				t, until = o, t.head()-1 // of ticks due at the same time, those of the first recording come first
-			default:
-				until = min(until, o.head())
-			}
 		}
-		if t == nil {
+		i, until := place.Earliest(m.tapes, (*mergeTape).nextDue)
+		if i < 0 {
 			break
 		}
+		t := m.tapes[i]
 		if t.u.kind == unitHole {
 			if len(u.ticks) > 0 {
 				break

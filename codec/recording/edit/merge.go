@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math"
 	"sync/atomic"
 
 	"tickfeed/codec"
@@ -110,6 +109,14 @@ func (f *merged) head() int64 {
 	return f.line.At
 }
 
+// nextDue is for place.Earliest.
+func (f *merged) nextDue() (at int64, more bool) {
+	if f.done {
+		return 0, false
+	}
+	return f.head(), true
+}
+
 // published returns the publish time for the current ticks.
 func (f *merged) published() int64 {
 	if f.line.Clock == place.PublishClock || f.byEvent && !f.stating {
@@ -125,26 +132,18 @@ func (m *merger) run(ctx context.Context, read *atomic.Int64) error {
 		}
 	}
 	for {
-		var next *merged
-		total, until := int64(0), int64(math.MaxInt64) // of the other recordings
-		for _, f := range m.feeds {
-			total += f.r.Offset()
-			switch {
-			case f.done:
-			case next == nil:
-				next = f
-			case f.head() < next.head():
-				next, until = f, next.head()-1 // of ticks due at the same time, those of the first recording come first
-			default:
-				until = min(until, f.head())
-			}
-		}
 		if read != nil {
+			total := int64(0)
+			for _, f := range m.feeds {
+				total += f.r.Offset()
+			}
 			read.Store(total)
 		}
-		if next == nil {
+		i, until := place.Earliest(m.feeds, (*merged).nextDue)
+		if i < 0 {
 			return nil
 		}
+		next := m.feeds[i]
 		if err := m.write(next, until); err != nil {
 			return err
 		}
