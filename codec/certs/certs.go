@@ -14,6 +14,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
@@ -57,6 +58,10 @@ func (s Server) Open() (*Files, error) {
 	err := f.pair.open()
 	if s.ClientCA != "" {
 		f.clients = watchPool(s.ClientCA, changed)
+		f.clients.build = func(files [][]byte) (*x509.CertPool, error, error) {
+			p, err := pool(s.ClientCA, files[0])
+			return p, nil, errors.Join(err, fewSubjects(s.ClientCA, files[0]))
+		}
 		err = errors.Join(err, f.clients.open())
 	}
 	if err != nil {
@@ -341,6 +346,24 @@ func keyPair(certPath, keyPath string, cert, key []byte) (tls.Certificate, error
 		}
 	}
 	return pair, nil
+}
+
+// maxSubjects bounds the names of the authorities that a server admits, in bytes: it sends them in each handshake, in one message of at most
+// 64 KiB.
+const maxSubjects = 60 << 10
+
+// fewSubjects returns an error if the names of the authorities in b, the content of the file at path, are too long for a handshake.
+func fewSubjects(path string, b []byte) error {
+	n, seen := 0, make(map[string]bool)
+	for block, rest := pem.Decode(b); block != nil; block, rest = pem.Decode(rest) {
+		if c, err := x509.ParseCertificate(block.Bytes); err == nil && !seen[string(c.Raw)] {
+			n, seen[string(c.Raw)] = n+len(c.RawSubject)+2, true
+		}
+	}
+	if n > maxSubjects {
+		return fmt.Errorf("%s holds authorities whose names have %d bytes in all, and a handshake has room for %d: put only the authorities into the file that sign certificates of clients", path, n, maxSubjects)
+	}
+	return nil
 }
 
 func pool(path string, pem []byte) (*x509.CertPool, error) {

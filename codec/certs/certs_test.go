@@ -10,6 +10,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -253,6 +255,7 @@ func TestBadFiles(t *testing.T) {
 	_, otherKey := a.Issue(certstest.Want{}).Write(dir, "b")
 	text := certstest.WriteFile(dir, "text", []byte("hello"))
 	locked := certstest.WriteFile(dir, "locked", pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte("hello")}))
+	many := certstest.WriteFile(dir, "many", slices.Concat(a.PEM, certstest.NewAuthority(strings.Repeat("1", 35<<10)).PEM, certstest.NewAuthority(strings.Repeat("2", 35<<10)).PEM))
 	for name, c := range map[string]struct {
 		files certs.Server
 		want  string
@@ -267,6 +270,7 @@ func TestBadFiles(t *testing.T) {
 		"twice the same":        {certs.Server{Cert: cert, Key: cert}, "were the two exchanged?"},
 		"no authority":          {certs.Server{Cert: cert, Key: key, ClientCA: text}, text + " holds no certificate in PEM"},
 		"a key of authority":    {certs.Server{Cert: cert, Key: key, ClientCA: key}, key + " holds no certificate in PEM"},
+		"too many authorities":  {certs.Server{Cert: cert, Key: key, ClientCA: many}, many + " holds authorities whose names have 71744 bytes in all, and a handshake has room for 61440"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := c.files.Config()
