@@ -202,8 +202,26 @@ func TestRetainRemovesOldestFiles(t *testing.T) {
 				w.append(t, j, 20)
 			}
 			all := j.Bytes()
+			sides := func() (tick, torn []string) {
+				names, err := fs.Names("j")
+				require.NoError(t, err)
+				for _, name := range names {
+					if base, ok := strings.CutSuffix(name, journal.TornSuffix); ok {
+						torn = append(torn, base)
+					} else if strings.HasSuffix(name, ".tick") {
+						tick = append(tick, name)
+					}
+				}
+				return tick, torn
+			}
+			files, _ := sides()
+			for _, name := range files {
+				fs.Put("j/"+name+journal.TornSuffix, []byte("torn"))
+			}
 			require.NoError(t, j.Retain(w.time))
 			require.LessOrEqual(t, j.Bytes(), c.most)
+			files, torn := sides()
+			require.ElementsMatch(t, files, torn, "side files go with their files")
 			got, err := w.audit(j, 1)
 			require.NoError(t, err)
 			if c.most < all {

@@ -7,7 +7,7 @@ import (
 )
 
 // Retain removes the oldest files, each as a whole, while the total size exceeds RetainBytes or the oldest file
-// ended more than RetainAge before now. It never removes the file being written. Any goroutine may call it.
+// ended more than RetainAge before now, and with each the side file of its torn end. It never removes the file being written. Any goroutine may call it.
 // Cursors in a removed file read it to its end.
 func (j *Journal) Retain(now int64) error {
 	j.retaining.Lock()
@@ -40,7 +40,11 @@ func (j *Journal) Retain(now int64) error {
 		}
 		j.mu.Unlock()
 		closeAll(unread)
-		if err := j.fs.Remove(j.path(oldest.name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		err := j.fs.Remove(j.path(oldest.name + TornSuffix)) // first, so that it is tried again if that fails
+		if err == nil || errors.Is(err, os.ErrNotExist) {
+			err = j.fs.Remove(j.path(oldest.name))
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			j.mu.Lock()
 			j.segments = append([]*segment{oldest}, j.segments...)
 			oldest.gone = false
