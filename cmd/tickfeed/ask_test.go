@@ -32,8 +32,9 @@ func TestHTTPAccess(t *testing.T) {
 	}{
 		{[]string{"health", "https://" + addr, "--tls-ca", "ca.pem"}, exitDone, "ok"},
 		{[]string{"health", addr, "--tls-ca", "ca.pem"}, exitDone, "ok"},
-		{[]string{"health", "https://" + addr}, exitRefused, "--tls-ca"},
-		{[]string{"health", addr}, exitRefused, "the server there speaks HTTPS: write https://" + addr},
+		{[]string{"health", "https://" + addr}, exitFailure, "--tls-ca"},
+		{[]string{"control", "status", "--addr", "https://" + addr}, exitRefused, "--tls-ca"},
+		{[]string{"health", addr}, exitFailure, "the server there speaks HTTPS: write https://" + addr},
 		{[]string{"control", "status", "--addr", "https://" + addr, "--tls-ca", "ca.pem"}, exitRefused, "this needs the token"},
 		{[]string{"control", "connections", "--addr", "https://" + addr, "--tls-ca", "ca.pem"}, exitRefused, "this needs the token"},
 		{[]string{"top", "--once", "https://" + addr, "--tls-ca", "ca.pem"}, exitRefused, "name it with --http-token-file FILE"},
@@ -58,7 +59,7 @@ func TestHTTPAccess(t *testing.T) {
 	}{
 		{[]string{"control", "drain", "--addr", "unix:h.sock"}, exitRefused, "this needs the token"},
 		{[]string{"control", "status", "--addr", "unix:h.sock"}, exitDone, "publishing simulated market"},
-		{[]string{"health", "unix:h.sock", "--tls-ca", "ca.pem"}, exitRefused, "the server there speaks plain HTTP"},
+		{[]string{"health", "unix:h.sock", "--tls-ca", "ca.pem"}, exitFailure, "the server there speaks plain HTTP"},
 		{[]string{"control", "drain", "--addr", "unix:h.sock", "--http-token-file", "token"}, exitDone, "draining"},
 	} {
 		cmd := startCommand(t, dir, c.args...)
@@ -109,7 +110,7 @@ func TestHTTPSOfASubscriber(t *testing.T) {
 		says string
 	}{
 		{[]string{"health", "--live", "unix:s.sock", "--tls-ca", "ca.pem"}, exitDone, "ok"},
-		{[]string{"health", "--live", "unix:s.sock"}, exitRefused, "the server there speaks HTTPS"},
+		{[]string{"health", "--live", "unix:s.sock"}, exitFailure, "the server there speaks HTTPS"},
 	} {
 		cmd := startCommand(t, dir, c.args...)
 		assert.Equal(t, c.code, cmd.exit(t), "%v: %s", c.args, cmd.err.String())

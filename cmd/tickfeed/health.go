@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -31,7 +32,8 @@ func (p *program) healthCommand() *cobra.Command {
 conditions. A publisher does its work if it can write its journal and its head moves or the market is closed; a
 subscriber or a recorder, if it has joined a publisher; a lab, if it could reach its publisher when it last tried.
 
-Exit codes, as container platforms want them: 0 it does its work; 1 it does not, or does not respond; 2 usage.`,
+Exit codes, as container platforms want them: 0 it does its work; 1 it does not, does not respond, or cannot be
+asked, such as over HTTPS without its authority; 2 usage.`,
 		Example: "  tickfeed health\n  tickfeed health --live unix:/run/tickfeed-http.sock\n  HEALTHCHECK CMD tickfeed health || exit 1     # in a Dockerfile",
 		Args:    wantArgs(0, 1, "address"),
 		RunE:    func(cmd *cobra.Command, args []string) error { return p.health(cmd.Context(), &o, args) },
@@ -64,7 +66,7 @@ func (p *program) health(ctx context.Context, o *healthOptions, args []string) e
 	}
 	answer, err := client.Ask(ctx, path, nil, "application/json", o.timeout)
 	if err != nil {
-		return askError(ctx, addr, err)
+		return unhealthy(askError(ctx, addr, err))
 	}
 	var c ops.Checks
 	if err := json.Unmarshal(answer.Body, &c); err != nil {
@@ -81,4 +83,13 @@ func (p *program) health(ctx context.Context, o *healthOptions, args []string) e
 		return &exitError{exitFailure, fmt.Errorf("the tickfeed %s at %s is not ready", answer.Command, addr)}
 	}
 	return nil
+}
+
+// unhealthy returns err with the exit code 1 if it has that of a refusal: a container platform takes every code but 0 and 1 for a
+// mistake in its own configuration.
+func unhealthy(err error) error {
+	if coded := (*exitError)(nil); errors.As(err, &coded) && coded.code == exitRefused {
+		return &exitError{exitFailure, coded.err}
+	}
+	return err
 }
