@@ -3,6 +3,7 @@ package ops
 import (
 	"net/http"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -56,6 +57,9 @@ func Observed(c prometheus.Collector) Collector {
 func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("tickfeed_"+name, help, labels, nil)
 }
+
+// labelOf returns word, which may be several words, as the value of a label: with underscores for spaces, as in names.
+func labelOf(word string) string { return strings.ReplaceAll(word, " ", "_") }
 
 func gauge(d *prometheus.Desc, v float64, labels ...string) prometheus.Metric {
 	return prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)

@@ -26,6 +26,7 @@ import (
 	"tickfeed/publisher"
 	"tickfeed/publisher/publishertest"
 	"tickfeed/publisher/users"
+	"tickfeed/subscriber"
 )
 
 // scrape returns what /metrics of a command responds.
@@ -189,6 +190,38 @@ func refuse(t *testing.T, s *publishertest.Server) {
 	require.NoError(t, err)
 	_, _ = io.ReadAll(nc)
 	require.Eventually(t, func() bool { return len(s.Publisher().Summary().Refused) > 0 }, patience, time.Millisecond)
+}
+
+// Every refusal is counted by its code, also that of a client that comes while the publisher is being drained, and the values of
+// labels are words without spaces.
+func TestRefusalsAreCountedByCode(t *testing.T) {
+	w := newWorld(t)
+	pub := w.server.Publisher()
+	_, err := pub.Drain(time.Minute)
+	require.NoError(t, err)
+	hello, err := codec.Append(nil, &codec.Hello{MinVersion: codec.Version, MaxVersion: codec.Version, Start: codec.Start{Kind: codec.StartSnapshot}})
+	require.NoError(t, err)
+	nc := dialTCP(t, w.server.Addr)
+	_, err = nc.Write(hello)
+	require.NoError(t, err)
+	_, _ = io.ReadAll(nc)
+	require.Eventually(t, func() bool { return pub.Summary().Refused[codec.CodeShutdown] == 1 }, patience, time.Millisecond)
+	all := w.scrape(t, "publish", "")
+	assert.Contains(t, all, "\ntickfeed_refusals_total{code=\"shutdown\"} 1\n")
+	assert.Contains(t, all, "\ntickfeed_refusals_total{code=\"bad_request\"} 0\n")
+	subs := ops.NewSubscriptions()
+	subs.Note(&subscriber.Report{Cause: subscriber.CauseCut, Resume: subscriber.ResumeNewSession})
+	w.sites["recovered"] = &ops.Site{Command: "recovered", Metrics: []ops.Collector{subs.Metrics}}
+	assert.Contains(t, w.scrape(t, "recovered", ""), "resume=\"new_session\"")
+	for command := range w.sites {
+		for name, series := range seriesOf(w.scrape(t, command, "")) {
+			for _, labels := range series {
+				if strings.HasPrefix(name, "tickfeed_") && name != "tickfeed_build_info" {
+					assert.NotContains(t, labels, " ", name)
+				}
+			}
+		}
+	}
 }
 
 // A publisher is ready while its head moves, and after that as long as there is a reason for which it does not: the source has

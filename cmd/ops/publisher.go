@@ -225,9 +225,9 @@ var reasons = []publisher.Reason{
 	publisher.LeftDenied, publisher.LeftOther,
 }
 
-// codes are the values of the label code that a refusal may have, for the same reason.
+// codes are the codes that a refusal may have, for the same reason. A client is refused with the code shutdown during a drain.
 var codes = []codec.Code{
-	codec.CodeBusy, codec.CodeVersion, codec.CodeUnauthorized, codec.CodeProtocol, codec.CodeBadRequest, codec.CodeInternal, codec.CodeDenied,
+	codec.CodeShutdown, codec.CodeBusy, codec.CodeVersion, codec.CodeUnauthorized, codec.CodeProtocol, codec.CodeBadRequest, codec.CodeInternal, codec.CodeDenied,
 }
 
 // Metrics adds the metrics of the publisher. Their number does not depend on that of its subscribers.
@@ -261,7 +261,7 @@ func (p *Publisher) Metrics(emit func(prometheus.Metric)) {
 		emit(counter(descLeft, float64(s.Left[r]), string(r)))
 	}
 	for _, code := range codes {
-		emit(counter(descRefused, float64(s.Refused[code]), code.String()))
+		emit(counter(descRefused, float64(s.Refused[code]), labelOf(code.String())))
 	}
 	emit(counter(descSkipped, float64(s.Skipped)))
 	emit(counter(descSent, float64(s.Sent)))

@@ -134,7 +134,7 @@ func (s *Subscriptions) Metrics(emit func(prometheus.Metric)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for r, n := range s.recoveries {
-		emit(counter(descRecoveries, float64(n), string(r.cause), string(r.resume)))
+		emit(counter(descRecoveries, float64(n), string(r.cause), labelOf(string(r.resume))))
 	}
 	emit(s.times)
 }
