@@ -93,6 +93,8 @@ func TestAlertsAndDashboard(t *testing.T) {
 		}
 	}
 
+	known["up"] = []string{""} // Prometheus makes it at each scrape, also of a process that is gone
+
 	var rules struct {
 		Groups []struct {
 			Name  string
@@ -122,6 +124,8 @@ func TestAlertsAndDashboard(t *testing.T) {
 		}
 	}
 	assert.GreaterOrEqual(t, len(exprs), 15)
+	assert.Regexp(t, `^up\{.*\} == 0$`, exprs["TickfeedDown"], "no metric of a process says that the process is gone")
+	assert.Regexp(t, `^absent\(up\{`, exprs["TickfeedAbsent"], "nor that its target is")
 	var board struct {
 		Panels []struct {
 			Title   string
@@ -140,7 +144,7 @@ func TestAlertsAndDashboard(t *testing.T) {
 	for _, v := range board.Templating.List {
 		exprs["variable "+v.Definition] = v.Definition
 	}
-	metric := regexp.MustCompile(`\b((?:tickfeed|process|go)_[a-z_]+)(?:\{([^}]*)\})?`)
+	metric := regexp.MustCompile(`\b(up|(?:tickfeed|process|go)_[a-z_]+)(?:\{([^}]*)\})?`)
 	matcher := regexp.MustCompile(`([a-z]+)(=~|=)"([^"]*)"`)
 	used := 0
 	for where, expr := range exprs {
