@@ -22,7 +22,7 @@ type settings struct {
 
 // readSettings reads the file at path. The error is a usage error.
 func readSettings(path string, text []byte) (settings, error) {
-	root, err := yamlfile.Parse(text)
+	root, err := yamlfile.Parse(text, "log-level: debug")
 	s := settings{path, root}
 	if wrong := new(yamlfile.Error); errors.As(err, &wrong) {
 		return s, usage("--config: %s:%d: %s", path, wrong.Line, wrong.Text)

@@ -146,7 +146,7 @@ func ParseProfile(name string, text []byte) (*Profile, error) {
 }
 
 func parseProfile(text []byte) (*Profile, error) {
-	root, err := parseYAML(text)
+	root, err := parseYAML(text, "rate: 100")
 	if err != nil {
 		return nil, err
 	}
@@ -171,9 +171,9 @@ func parseProfile(text []byte) (*Profile, error) {
 	return p, errors.Join(err, fields.place(root, p.check(), err))
 }
 
-// parseYAML returns the root of a document, nil if it is empty.
-func parseYAML(text []byte) (*yaml.Node, error) {
-	root, err := yamlfile.Parse(text)
+// parseYAML returns the root of a document, nil if it is empty. example is one of its fields, for errors.
+func parseYAML(text []byte, example string) (*yaml.Node, error) {
+	root, err := yamlfile.Parse(text, example)
 	var wrong *yamlfile.Error
 	if errors.As(err, &wrong) {
 		return nil, &UniverseError{Line: wrong.Line, Column: 1, Text: wrong.Text}

@@ -351,7 +351,7 @@ func csvError(err error) error {
 
 // readYAML returns the rows that can be read, and joins all mistakes in the others.
 func readYAML(text []byte) (rows []row, wrong error) {
-	list, err := parseYAML(text)
+	list, err := parseYAML(text, "price: 271.00")
 	if err != nil || list == nil {
 		return nil, err
 	}

@@ -10,7 +10,7 @@ import (
 
 // The node that Parse returns decodes as any of package yaml.
 func ExampleParse() {
-	root, err := yamlfile.Parse([]byte("- symbol: AAPL\n  price: 270.90\n"))
+	root, err := yamlfile.Parse([]byte("- symbol: AAPL\n  price: 270.90\n"), "price: 271.00")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -28,7 +28,7 @@ func ExampleParse() {
 
 // A mistake has its line, and says what to write instead.
 func ExampleError() {
-	_, err := yamlfile.Parse([]byte("- symbol: AAPL\n  price: 270.90\n- symbol: MSFT\n  price 402.10\n"))
+	_, err := yamlfile.Parse([]byte("- symbol: AAPL\n  price: 270.90\n- symbol: MSFT\n  price 402.10\n"), "price: 271.00")
 	var mistake *yamlfile.Error
 	if errors.As(err, &mistake) {
 		fmt.Println(mistake.Line)

@@ -21,8 +21,9 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Text) }
 
-// Parse returns the root of the one document of a text; nil if the text is empty. The error is an *Error.
-func Parse(text []byte) (*yaml.Node, error) {
+// Parse returns the root of the one document of a text; nil if the text is empty. The error is an *Error. example is a field of
+// the format, such as "price: 271.00", for its text.
+func Parse(text []byte, example string) (*yaml.Node, error) {
 	root, err := parse(text)
 	if err == nil {
 		return root, nil
@@ -40,7 +41,7 @@ func Parse(text []byte) (*yaml.Node, error) {
 	if tabbed(text, line) {
 		return nil, &Error{line, noTabs}
 	}
-	return nil, &Error{line, plain(problem)}
+	return nil, &Error{line, strings.ReplaceAll(plain(problem), anyField, example)}
 }
 
 var (
@@ -117,11 +118,14 @@ func tabbed(text []byte, line int) bool {
 	return bytes.ContainsRune(bad[:len(bad)-len(bytes.TrimLeft(bad, " \t"))], '\t')
 }
 
+// anyField stands in advice for an example of a field.
+const anyField = "NAME: VALUE"
+
 // advice is what to do about the problems that package yaml reports.
 var advice = []struct{ problem, text string }{
 	{"mapping values are not allowed", `a colon is where no field can begin: write one field on a line, and put a text with ": " in quotes`},
-	{"could not find expected ':'", "want a colon and a blank after the name of a field, such as price: 271.00"},
-	{"did not find expected key", `want a field, such as price: 271.00, as far indented as the fields before it`},
+	{"could not find expected ':'", "want a colon and a blank after the name of a field, such as NAME: VALUE"},
+	{"did not find expected key", `want a field, such as NAME: VALUE, as far indented as the fields before it`},
 	{"did not find expected '-'", `want an item that begins with "- ", as far indented as the items before it`},
 	{"block sequence entries are not allowed", `a "- " is where no item can begin: write it on a line of its own`},
 	{"expected ',' or ']'", "a list that begins with [ needs commas between its values, and ends with ]"},

@@ -36,7 +36,7 @@ func TestMistakesNameTheirLine(t *testing.T) {
 		{"- list: [0" + strings.Repeat(",\n    1", 20) + "]\n  price: 1: 2\n", "line 22: a colon is where"},
 		{strings.Repeat(good, 30) + "- name: b\n  price: 1: 2\n" + strings.Repeat(good, 30), "line 152: a colon is where"},
 	} {
-		_, err := Parse([]byte(c.text))
+		_, err := Parse([]byte(c.text), "price: 271.00")
 		require.IsType(t, &Error{}, err, c.text)
 		assert.Contains(t, err.Error(), c.want, c.text)
 		assert.NotContains(t, err.Error(), "this is not YAML", c.text)
@@ -44,10 +44,10 @@ func TestMistakesNameTheirLine(t *testing.T) {
 }
 
 func TestParseReadsOneDocument(t *testing.T) {
-	root, err := Parse([]byte("# nothing\n"))
+	root, err := Parse([]byte("# nothing\n"), "price: 271.00")
 	require.NoError(t, err)
 	assert.Nil(t, root)
-	root, err = Parse([]byte("---\n- a\n- b\n"))
+	root, err = Parse([]byte("---\n- a\n- b\n"), "price: 271.00")
 	require.NoError(t, err)
 	assert.Len(t, root.Content, 2)
 }

@@ -74,7 +74,7 @@ func Add(path string, e Entry) (token codec.Token, err error) {
 		old = len(list)
 	}
 	after := append(bytes.Clone(before), entry...)
-	_, broken := yamlfile.Parse(after)
+	_, broken := yamlfile.Parse(after, example)
 	switch list, err := Parse(path, after); {
 	case broken == nil && err != nil:
 		return "", fmt.Errorf("nothing is written: %w", err)

@@ -67,7 +67,7 @@ type parser struct {
 // Parse reads the text of a file; file is its name, for errors. The error joins an *Error for each mistake.
 func Parse(file string, text []byte) ([]*User, error) {
 	p := &parser{file: file}
-	root, err := yamlfile.Parse(text)
+	root, err := yamlfile.Parse(text, example)
 	if wrong := new(yamlfile.Error); errors.As(err, &wrong) {
 		return nil, &Error{file, wrong.Line, wrong.Text}
 	}
@@ -99,6 +99,9 @@ func (p *parser) wrong(at *yaml.Node, format string, args ...any) {
 
 // fields are the keys of a user.
 const fields = "name, token_sha256, san, allow, deny, depth, history, policies, connections, expires"
+
+// example is a field of a user, for errors in the syntax.
+const example = "allow: [ES*]"
 
 // user reads one entry. It returns nil if the entry has no name or no credentials.
 func (p *parser) user(node *yaml.Node, seen map[string]int) *User {
@@ -214,15 +217,20 @@ var setters = map[string]func(u *User, v *yaml.Node) error{
 		u.Permission.Connections = n
 		return nil
 	},
-	"expires": func(u *User, v *yaml.Node) error {
-		for _, layout := range []string{time.RFC3339, time.DateOnly} {
-			if t, err := time.Parse(layout, v.Value); err == nil {
-				u.Expires = t
-				return nil
-			}
-		}
-		return fmt.Errorf("want a date such as 2027-01-31, which is midnight UTC, or a time such as 2027-01-31T18:00:00Z, got %q", v.Value)
+	"expires": func(u *User, v *yaml.Node) (err error) {
+		u.Expires, err = Expiry(v.Value)
+		return err
 	},
+}
+
+// Expiry returns the time that the field expires stands for. A date is the time at which that day begins, in UTC.
+func Expiry(text string) (time.Time, error) {
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("want a date such as 2027-01-31, at whose start, 00:00 UTC, the user expires, or a time such as 2027-01-31T18:00:00Z, got %q", text)
 }
 
 func scalar(v *yaml.Node) error {

@@ -61,6 +61,8 @@ func TestMistakesNameTheirLine(t *testing.T) {
 		{"empty list", "[]\n", "u.yml:1: the list has no user"},
 		{"no list", "name: a\n", "u.yml:1: want a list of users"},
 		{"no user in the list", "- a\n", `u.yml:1: want a user, which begins with "- name: NAME"`},
+		{"text after a list", good + "- name: b\n  allow: [A] and B\n", "u.yml:4: want a field, such as allow: [ES*], as far indented as the fields before it"},
+		{"no value", good + "- name: b\n  depth l1\n  deny: [B]\n", "such as allow: [ES*]"},
 		{"not YAML", good + "- name: b\n  allow: [*@X]\n", "u.yml:4: a value that begins with * or & needs quotes"},
 		{"unknown field", good + "  allows: [A]\n", `u.yml:3: unknown field "allows"; did you mean "allow"?`},
 		{"unknown field far from all", good + "  xyz: [A]\n", `u.yml:3: unknown field "xyz": want one of name, `},
