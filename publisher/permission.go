@@ -195,7 +195,7 @@ func (p *Permission) grant(asked codec.Filter) (grant, error) {
 	if p.allow != nil {
 		some := true
 		if g.filter, some = meet(asked, p.allowed); !some {
-			return g, p.denied("see %s, but %s", patterns(asked), patterns(p.allowed))
+			return g, p.denied("see %s, only %s", patterns(asked), patterns(p.allowed))
 		}
 		if !within(asked, p.allowed) {
 			g.limited, lacks = true, append(lacks, "more than "+patterns(p.allowed))

@@ -34,7 +34,7 @@ func TestGrantsArePartsOfFilters(t *testing.T) {
 		{"around", futures, codec.Filter{"E*@XCME"}, codec.Filter{"E*@XCME"}, "", ""},
 		{"across", futures, codec.Filter{"E*"}, codec.Filter{"E*@XCME", "ES*"}, "user desk may not see more than *@XCME, ES*", ""},
 		{"some of several", futures, codec.Filter{"AAPL@XNAS", "ESH6"}, codec.Filter{"ESH6"}, "user desk may not see more than *@XCME, ES*", ""},
-		{"nothing", futures, codec.Filter{"AAPL@XNAS", "MSFT@XNAS"}, nil, "", "user desk may not see AAPL@XNAS, MSFT@XNAS, but *@XCME, ES*"},
+		{"nothing", futures, codec.Filter{"AAPL@XNAS", "MSFT@XNAS"}, nil, "", "user desk may not see AAPL@XNAS, MSFT@XNAS, only *@XCME, ES*"},
 		{"all but some", few, nil, codec.Filter{"?*"}, "user desk may not see TSLA, ES*@DARK", ""},
 		{"a denied one of several", few, codec.Filter{"AAPL", "TSLA"}, codec.Filter{"AAPL"}, "user desk may not see TSLA", ""},
 		{"a part that is denied", few, codec.Filter{"ES*"}, codec.Filter{"ES*"}, "user desk may not see ES*@DARK", ""},

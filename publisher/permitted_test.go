@@ -43,7 +43,7 @@ func TestLoginsAreRefused(t *testing.T) {
 		d.set("desk", &publisher.Permission{User: "desk", Allow: codec.Filter{"A*"}, Policies: []codec.SlowPolicy{codec.SlowAll}, Connections: 2})
 		assert.Equal(t, &codec.Refusal{Code: codec.CodeUnauthorized, Text: "who is that?"}, w.refused(codec.Hello{}))
 		assert.Equal(t, codec.CodeUnauthorized, w.refused(codec.Hello{Token: "other"}).Code)
-		assert.Equal(t, &codec.Refusal{Code: codec.CodeDenied, Text: "user desk may not see B0, but A*"},
+		assert.Equal(t, &codec.Refusal{Code: codec.CodeDenied, Text: "user desk may not see B0, only A*"},
 			w.refused(codec.Hello{Token: "desk", Filter: codec.Filter{"B0"}}))
 		assert.Equal(t, &codec.Refusal{Code: codec.CodeDenied, Text: "user desk may not choose the slow-consumer policy latest: choose all"},
 			w.refused(codec.Hello{Token: "desk", Slow: codec.SlowLatest}))
@@ -103,7 +103,7 @@ func TestTheClientIsTold(t *testing.T) {
 		for bye == nil {
 			bye, _ = c.message().(*codec.Goodbye)
 		}
-		assert.Equal(t, &codec.Goodbye{Code: codec.CodeDenied, Text: "user desk may not see B0, but A*"}, bye)
+		assert.Equal(t, &codec.Goodbye{Code: codec.CodeDenied, Text: "user desk may not see B0, only A*"}, bye)
 	})
 }
 

@@ -183,3 +183,10 @@ func TestAddressesOfTheFeedAndOfHTTPAreToldApart(t *testing.T) {
 	}
 	plain.says(t, "the client speaks HTTP, and this is the address of the feed")
 }
+
+// The status of a publisher counts the clients that have not come back.
+func TestStatusCountsMissingClients(t *testing.T) {
+	assert.NotContains(t, publisherStatus{}.String(), "come back")
+	assert.Contains(t, publisherStatus{Missing: 1}.String(), ", 1 client lost its connection and has not come back")
+	assert.Contains(t, publisherStatus{Missing: 2}.String(), ", 2 clients lost their connections and have not come back")
+}

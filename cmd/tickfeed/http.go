@@ -210,8 +210,11 @@ func (s publisherStatus) String() string {
 	if s.LagTicks > 0 {
 		text += fmt.Sprintf(", the slowest %s behind (%s)", nouns.Count(s.LagTicks, "tick"), formatDuration(s.LagTime))
 	}
-	if s.Missing > 0 {
-		text += fmt.Sprintf(", %d that lost the connection have not come back", s.Missing)
+	switch {
+	case s.Missing == 1:
+		text += ", 1 client lost its connection and has not come back"
+	case s.Missing > 1:
+		text += fmt.Sprintf(", %s lost their connections and have not come back", nouns.Count(s.Missing, "client"))
 	}
 	if s.Journal > 0 {
 		text += ", journal " + formatBytes(s.Journal)

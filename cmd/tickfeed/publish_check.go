@@ -230,7 +230,7 @@ func (o *publishOptions) checkFaults() error {
 // It adds to read how many bytes it has read.
 func (o *publishOptions) describeJournal(ctx context.Context, paths []string, read *atomic.Int64) (text string, inUse bool, err error) {
 	if o.journal == "" {
-		return "none: what is not in memory (" + formatBytes(int64(o.memory)) + ") any more is lost", false, nil
+		return "none: only the ticks in memory, at most " + o.memory.String() + ", can be replayed", false, nil
 	}
 	found, err := journal.Look(ctx, journal.Config{Dir: o.journal, RetainBytes: o.retain.bytes, RetainAge: o.retain.age}, read)
 	if err != nil {

@@ -35,7 +35,7 @@ func TestPublishCheck(t *testing.T) {
 		code int
 		says []string
 	}{
-		{nil, exitDone, []string{"publish   simulated market, seed 1, 10k ticks/s", "listen    127.0.0.1:0", "admit     any client, at most", "journal   none: what is not in memory", "ok: "}},
+		{nil, exitDone, []string{"publish   simulated market, seed 1, 10k ticks/s", "listen    127.0.0.1:0", "admit     any client, at most", "journal   none: only the ticks in memory, at most 64MiB, can be replayed\n", "ok: "}},
 		{append([]string{"--journal", "j", "--http", "localhost:0", "--token-file", "token"}, tls...), exitDone, []string{
 			"http      localhost:0, for health and metrics only; the rest needs a token", "tls       the certificate feed.pem of localhost, until 20", "admit     clients with the token",
 			"journal   j holds 57 ticks of 2 sessions, the last of them 000000000000002b (live, ", "the next would continue at seq 58, after its torn end of 70 bytes is cut"}},

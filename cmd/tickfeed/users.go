@@ -155,7 +155,8 @@ rename it, so that the publisher never reads half of it.
     history: 24h                  # how old ticks may be at the login, or none (default: all)
     policies: [all, latest]       # as in subscribe --slow (default: each of them)
     connections: 5                # at the same time (default: any number)
-    expires: 2027-01-31           # or 2027-01-31T18:00:00Z (default: never)`,
+    expires: 2027-01-31           # at 00:00 UTC, as that day begins; or 2027-01-31T18:00:00Z
+                                  # (default: never)`,
 		Example: `  tickfeed user add futures-desk --users users.yml --allow 'ES?6,NQ?6' --expires 2027-01-31 > token
   tickfeed publish --journal j --users users.yml
   tickfeed subscribe --token-file token
@@ -172,7 +173,7 @@ rename it, so that the publisher never reads half of it.
 		f.StringVar(&e.History, "history", "", "how old the ticks may be that the user asks for at the login: `TIME` such as 24h, or none (default: all)")
 		f.StringSliceVar(&e.Policies, "policies", nil, "the `POLICIES` for slow subscribers that the user may choose: all, latest, disconnect (default: each)")
 		f.IntVar(&e.Connections, "connections", 0, "how many connections the user may have at the same time: `N`, or 0 for any number")
-		f.StringVar(&e.Expires, "expires", "", "when the user is disconnected for good: a `TIME` such as 2027-01-31 or 2027-01-31T18:00:00Z (default: never)")
+		f.StringVar(&e.Expires, "expires", "", "when the user is disconnected for good: a `TIME` such as 2027-01-31T18:00:00Z, or a date such as 2027-01-31, which is 00:00 UTC, as that day begins (default: never)")
 		f.StringVar(&e.SAN, "san", "", "the exact `NAME` in the certificate of the user, who then has no token")
 		f.Lookup("connections").DefValue = "0"
 	})
@@ -193,20 +194,24 @@ func (p *program) userAdd(o *userOptions, name string) error {
 	}
 	o.entry.Name = name
 	token, err := users.Add(o.file, o.entry)
+	until := ""
+	if t, err := users.Expiry(o.entry.Expires); err == nil {
+		until = " until " + t.UTC().Format(time.RFC3339)
+	}
 	switch mistake := (*users.Error)(nil); {
 	case errors.Is(err, users.ErrExpired):
-		return usage("--expires %s is in the past: write a time to come, such as %s, or leave the flag out for a user who never expires; nothing is written",
-			o.entry.Expires, time.Now().UTC().AddDate(0, 1, 0).Format(time.DateOnly))
+		return usage("--expires %s is in the past: the user would be valid%s; write a time to come, such as %s, or leave the flag out for a user who never expires; nothing is written",
+			o.entry.Expires, until, time.Now().UTC().AddDate(0, 1, 0).Format(time.DateOnly))
 	case errors.As(err, &mistake):
 		return usage("%w", err)
 	case err != nil:
 		return err
 	}
 	if token == "" {
-		p.notef("user %s is added to %s", name, o.file)
+		p.notef("user %s is added to %s%s", name, o.file, until)
 		return nil
 	}
-	p.notef("user %s is added to %s; the token is printed only now", name, o.file)
+	p.notef("user %s is added to %s%s; the token is shown only this once", name, o.file, until)
 	if _, err = fmt.Fprintln(p.stdout, string(token)); err != nil { // a reader that is gone has not read it either
 		return fmt.Errorf("write the token: %w; nobody has it: take user %s out of %s, and add it again", err, name, o.file)
 	}

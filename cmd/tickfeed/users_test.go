@@ -22,12 +22,13 @@ func TestUsersSeeWhatTheirFileSays(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "users.yml")
-	for _, args := range [][]string{{"desk", "--allow", "ES*, NQ*", "--depth", "l1"}, {"none", "--allow", "NOPE*"}, {"chief", "--connections", "1"}} {
+	for _, args := range [][]string{{"desk", "--allow", "ES*, NQ*", "--depth", "l1", "--expires", "2999-01-31"}, {"none", "--allow", "NOPE*", "--expires", "2999-01-31T00:00:00Z"}, {"chief", "--connections", "1", "--expires", "2999-01-31"}} {
 		add := startCommand(t, dir, append([]string{"user", "add", "--users", "users.yml"}, args...)...)
 		require.Zero(t, add.exit(t), add.err.String())
 		token := strings.TrimSpace(add.out.String())
 		assert.Len(t, token, 43)
 		assert.NotContains(t, add.err.String(), token)
+		assert.Contains(t, add.err.String(), "is added to users.yml until 2999-01-31T00:00:00Z; the token is shown only this once")
 		require.NoError(t, os.WriteFile(filepath.Join(dir, args[0]), []byte(token+"\n"), 0o600))
 	}
 	file, err := os.ReadFile(path)
@@ -36,7 +37,7 @@ func TestUsersSeeWhatTheirFileSays(t *testing.T) {
 	pub.says(t, `"message":"listening"`)
 	refused := startCommand(t, dir, "subscribe", "unix:p.sock", "--token-file", "desk", "--symbols", "AAPL")
 	assert.Equal(t, exitRefused, refused.exit(t))
-	assert.Contains(t, refused.err.String(), "denied: user desk may not see AAPL, but ES*, NQ*")
+	assert.Contains(t, refused.err.String(), "denied: user desk may not see AAPL, only ES*, NQ*")
 	none := startCommand(t, dir, "subscribe", "unix:p.sock", "--token-file", "none", "--quiet")
 	none.says(t, `no instrument matches NOPE\* so far, to which the publisher limits this user`)
 	assert.NotContains(t, none.err.String(), "--symbols")
@@ -122,7 +123,7 @@ func TestWrongUsers(t *testing.T) {
 		{[]string{"user", "add", "a"}, "name the file with --users FILE"},
 		{[]string{"user", "add", "risk", "--users", "san.yml"}, "san.yml:1: there is a user risk already: choose another name, or remove that entry first; nothing is written"},
 		{[]string{"user", "add", "a", "--users", "new.yml", "--history", "long"}, `history: want a duration such as 24h`},
-		{[]string{"user", "add", "a", "--users", "new.yml", "--expires", "2020-01-31"}, "--expires 2020-01-31 is in the past: write a time to come, such as 20"},
+		{[]string{"user", "add", "a", "--users", "new.yml", "--expires", "2020-01-31"}, "--expires 2020-01-31 is in the past: the user would be valid until 2020-01-31T00:00:00Z; write a time to come, such as 20"},
 		{[]string{"user", "add", "--users", "new.yml"}, "name"},
 	} {
 		cmd := startCommand(t, dir, c.args...)

@@ -14,7 +14,7 @@
 //	  history: 24h                  # how old ticks may be at the login, or none (default: all)
 //	  policies: [all, latest]       # slow-consumer policies (default: each of them)
 //	  connections: 5                # at the same time (default: any number)
-//	  expires: 2027-01-31           # or 2027-01-31T18:00:00Z (default: never)
+//	  expires: 2027-01-31           # at 00:00 UTC, as that day begins; or 2027-01-31T18:00:00Z (default: never)
 //	- name: risk
 //	  san: risk.example.com         # instead of a token: the one name in the certificate of the client
 //
