@@ -142,7 +142,7 @@ func (o *publishOptions) define(cmd *cobra.Command) {
 	needPartners(cmd, "retain,append", "journal")
 	needPartners(cmd, "stale-after", "http")
 	exclude(cmd.Flags(), "token-file", "users")
-	cmd.Flags().BoolVar(&o.checking, "check", false, "only check the configuration, and print what would be done, or all that is wrong: nothing is published or written, and ports are only opened and closed; exit code 2 if a start would fail")
+	cmd.Flags().BoolVar(&o.checking, "check", false, "only check the configuration, and print what would be done, or all that is wrong: nothing is published or written; each port is opened and closed, and where a journal would begin a directory is made and removed; exit code 2 if a start would fail")
 	// For a parent process: read orders from standard input (see obey).
 	cmd.Flags().BoolVar(&o.stdinOrders, "stdin-orders", false, "")
 	_ = cmd.Flags().MarkHidden("stdin-orders")
@@ -296,6 +296,8 @@ func journalError(dir string, err error) error {
 		return usage("%w; or name another directory with --journal", err)
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("%w; name a directory that you can write to with --journal", err)
+	case errors.Is(err, os.ErrNotExist): // although its parents are there: such as below /proc
+		return fmt.Errorf("%w; name a directory in which files can be created with --journal", err)
 	case journal.OutOfDescriptors(err):
 		return fmt.Errorf("%w; raise the file descriptor limit (ulimit -n)", err)
 	case errors.Is(err, journal.ErrFull):

@@ -109,8 +109,8 @@ func setAll(cmd *cobra.Command, args []string) (wrong []error) {
 	return wrong
 }
 
-// checkPublish prints what publish would do with the flags; invalid is what is wrong with them. It opens nothing for writing, and
-// closes the ports that it opens. The error lists all that is wrong.
+// checkPublish prints what publish would do with the flags; invalid is what is wrong with them. It writes nothing, closes the ports
+// that it opens, and removes the directory that tryDirectory makes. The error lists all that is wrong.
 func (p *program) checkPublish(ctx context.Context, o *publishOptions, paths []string, invalid error) error {
 	var c checklist
 	defer func() { closeListeners(c.open) }()
@@ -151,16 +151,21 @@ func (p *program) checkPublish(ctx context.Context, o *publishOptions, paths []s
 			c.warnings = append(c.warnings, w)
 		}
 		about := ""
-		if o.http.healthOnly() {
+		switch w := o.http.warning(); {
+		case o.http.beyond && o.http.token == "": // credentials has returned the error
+		case o.http.healthOnly():
 			about = ", for health and metrics only; the rest needs a token (" + httpTokenFlag + ") or unix:PATH, since clients need credentials"
-		} else if w := o.http.warning(); w != "" {
+		case w != "":
 			c.warnings = append(c.warnings, w)
 		}
 		c.address(ctx, "http", httpFlag, o.http.addr, about, inUse)
 	}
 	if o.tls.cert != "" || o.tls.key != "" || o.tls.clientCA != "" {
-		text, err := o.checkTLS()
+		text, warning, err := o.checkTLS()
 		c.add("tls", text, err)
+		if warning != nil { // a start is no worse than to keep running: see cmd/ops/README.md
+			c.warnings = append(c.warnings, "TLS: "+warning.Error())
+		}
 	}
 	cfg := publisher.Config{Journal: o.journal, MaxConnections: o.connectionsAsked(), Token: who.token, Authorize: who.authorize(), Logger: zerolog.Nop()}
 	if err == nil {
@@ -205,16 +210,12 @@ func (c *checklist) address(ctx context.Context, name, flag, addr, about string,
 	c.add(name, addr+about, err)
 }
 
-// checkTLS returns what describe does; a certificate that clients refuse is an error.
-func (o *publishOptions) checkTLS() (string, error) {
+// checkTLS reads the files and returns what describe does.
+func (o *publishOptions) checkTLS() (text string, warning, err error) {
 	if _, err := o.tls.config(zerolog.Nop()); err != nil {
-		return "", err
+		return "", nil, err
 	}
-	text, warning, err := o.tls.describe()
-	if err == nil && warning != nil {
-		return "", fmt.Errorf("TLS: %w", warning)
-	}
-	return text, err
+	return o.tls.describe()
 }
 
 // checkFaults returns an error if the faults of the scenario cannot be made.
@@ -239,6 +240,11 @@ func (o *publishOptions) describeJournal(ctx context.Context, paths []string, re
 	if err := canWrite(existing(o.journal)); err != nil {
 		return "", false, journalError(o.journal, err)
 	}
+	if found == nil || len(found.Lineage) == 0 && !found.InUse {
+		if err := tryDirectory(existing(o.journal)); err != nil {
+			return "", false, journalError(o.journal, fmt.Errorf("journal %s: %w", o.journal, err))
+		}
+	}
 	if found == nil || len(found.Lineage) == 0 {
 		return o.journal + " is empty, and a first session would begin in it", found != nil && found.InUse, nil
 	}
@@ -259,6 +265,18 @@ func (o *publishOptions) describeJournal(ctx context.Context, paths []string, re
 	return text, found.InUse, nil
 }
 
+// tryDirectory makes a directory in dir and removes it: some file systems, such as /proc, let nothing be created in a directory that
+// they call writable.
+func tryDirectory(dir string) error {
+	made, err := os.MkdirTemp(dir, ".tickfeed-check-*")
+	if failed := (*os.PathError)(nil); errors.As(err, &failed) {
+		return &os.PathError{Op: "write to", Path: dir, Err: failed.Err}
+	} else if err != nil {
+		return err
+	}
+	return os.Remove(made)
+}
+
 // existing returns path, or the nearest directory above it that exists.
 func existing(path string) string {
 	for {
@@ -270,7 +288,7 @@ func existing(path string) string {
 }
 
 // tryListen listens on addr, the value of flag, if it is a port, which the caller must close. The error is that of listen. If addr is a
-// unix socket, tryListen makes no file and returns nil.
+// unix socket, tryListen makes no socket and returns nil.
 func tryListen(ctx context.Context, flag, addr string) (net.Listener, error) {
 	path, ok := strings.CutPrefix(addr, unixPrefix)
 	if !ok {
@@ -280,7 +298,11 @@ func tryListen(ctx context.Context, flag, addr string) (net.Listener, error) {
 	if err == nil && info.Mode()&os.ModeSocket == 0 {
 		return nil, fmt.Errorf("listen on %s: the file exists and is not a socket; choose another path with %s", addr, flag)
 	}
-	if err := canWrite(filepath.Dir(path)); err != nil {
+	err = canWrite(filepath.Dir(path))
+	if err == nil && info == nil {
+		err = tryDirectory(filepath.Dir(path))
+	}
+	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w; choose another path with %s", addr, err, flag)
 	}
 	if conn, err := net.DialTimeout("unix", path, dialOld); err == nil {

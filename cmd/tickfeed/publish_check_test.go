@@ -1,9 +1,11 @@
 package main
 
 import (
+	"crypto/x509"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -19,6 +21,7 @@ func TestPublishCheck(t *testing.T) {
 	dir, a := t.TempDir(), certstest.NewAuthority("here")
 	a.Issue(certstest.Want{Names: []string{"localhost"}}).Write(dir, "feed")
 	a.Issue(certstest.Want{Names: []string{"localhost"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(-time.Minute)}).Write(dir, "old")
+	a.Issue(certstest.Want{Names: []string{"localhost"}, Usage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}).Write(dir, "client")
 	certstest.WriteFile(dir, "token", []byte("secret"))
 	certstest.WriteFile(dir, "bad.yml", []byte("- name: a\n  token: x\n  depth: l3\n"))
 	certstest.WriteFile(dir, "bad.profile", []byte("speed: 1\nrate: fast\n"))
@@ -50,7 +53,9 @@ func TestPublishCheck(t *testing.T) {
 		{[]string{"--universe", "none.csv"}, exitUsage, []string{"none.csv: no such file"}},
 		{[]string{"--listen", "unix:none/feed", "--tls-cert", "old.pem", "--tls-key", "old.key", "--journal", "feed.pem"}, exitUsage, []string{
 			"listen on unix:none/feed: write to none: no such file or directory; choose another path with --listen",
-			"TLS: the certificate old.pem expired on 20", "feed.pem: not a directory"}},
+			"feed.pem: not a directory"}},
+		{[]string{"--tls-cert", "old.pem", "--tls-key", "old.key"}, exitDone, []string{"warning   TLS: the certificate old.pem expired on 20", "ok: publish would start"}},
+		{[]string{"--tls-cert", "client.pem", "--tls-key", "client.key"}, exitUsage, []string{"the certificate client.pem is not made for a server (extended key usage)"}},
 		{[]string{"--tls-cert", "feed.pem", "--tls-key", "old.key"}, exitUsage, []string{"the key old.key does not belong to the certificate feed.pem"}},
 		{append([]string{"--scenario", "cut.market"}, tls...), exitUsage, []string{"leave out TLS or the faults"}},
 		{[]string{"--http", "feed.example:80"}, exitUsage, []string{"other machines can reach this address: name a token with --http-token-file FILE"}},
@@ -91,6 +96,24 @@ func TestPublishCheck(t *testing.T) {
 	assert.Equal(t, exitUsage, c.exit(t), c.out.String())
 	assert.Contains(t, c.err.String(), "listen on unix:feed: address in use; stop the process")
 	assert.Contains(t, c.err.String(), "listen on "+port+": address in use; stop the process")
+}
+
+// --check finds a place where nothing can be created, although it is writable, and does not say what HTTP would serve at an address
+// that is refused.
+func TestPublishCheckTries(t *testing.T) {
+	dir := t.TempDir()
+	certstest.WriteFile(dir, "token", []byte("0123456789abcdef"))
+	c := startCommand(t, dir, "publish", "--check", "--listen", "unix:feed", "--token-file", "token", "--http", "0.0.0.0:0")
+	assert.Equal(t, exitUsage, c.exit(t))
+	assert.Contains(t, c.err.String(), "other machines can reach this address")
+	assert.NotContains(t, c.out.String(), "health and metrics only")
+	if runtime.GOOS != "linux" {
+		t.Skip("needs a file system that is writable for its owner and lets nothing be created")
+	}
+	c = startCommand(t, dir, "publish", "--check", "--listen", "unix:/proc/feed", "--journal", "/proc/j")
+	assert.Equal(t, exitUsage, c.exit(t), c.out.String())
+	assert.Contains(t, c.err.String(), "journal /proc/j: write to /proc: ")
+	assert.Contains(t, c.err.String(), "listen on unix:/proc/feed: write to /proc: ")
 }
 
 // treeOf returns the contents of all files below dir.

@@ -54,7 +54,7 @@ func (s Server) Config() (*tls.Config, error) {
 // Open reads the files. It returns an error if they cannot be used.
 func (s Server) Open() (*Files, error) {
 	changed := oneAtATime(s.Changed)
-	f := &Files{cert: s.Cert, protocols: s.Protocols, pair: watchPair(s.Cert, s.Key, changed)}
+	f := &Files{cert: s.Cert, protocols: s.Protocols, pair: watchPair(s.Cert, s.Key, forServers, changed)}
 	err := f.pair.open()
 	if s.ClientCA != "" {
 		f.clients = watchPool(s.ClientCA, changed)
@@ -153,7 +153,7 @@ func (c Client) Config() (*tls.Config, error) {
 		cfg.VerifyConnection = func(s tls.ConnectionState) error { return verify(s, roots()) }
 	}
 	if c.Cert != "" || c.Key != "" {
-		own := watchPair(c.Cert, c.Key, changed)
+		own := watchPair(c.Cert, c.Key, forAll, changed)
 		err = errors.Join(err, own.open())
 		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own.current(), nil }
 	}
@@ -230,12 +230,24 @@ type watched[T any] struct {
 	doubted bool // there was a warning of value
 }
 
-// watchPair returns the pair of a certificate and its key. The warning is why peers refuse it because of its dates.
-func watchPair(cert, key string, changed func(error)) *watched[*tls.Certificate] {
+// A purpose is what a certificate must be made for.
+type purpose bool
+
+const (
+	forAll     purpose = false
+	forServers purpose = true
+)
+
+// watchPair returns the pair of a certificate, which must be made for purpose, and its key. The warning is why peers refuse it
+// because of its dates.
+func watchPair(cert, key string, purpose purpose, changed func(error)) *watched[*tls.Certificate] {
 	build := func(files [][]byte) (*tls.Certificate, error, error) {
 		pair, err := keyPair(cert, key, files[0], files[1])
 		if err != nil || pair.Leaf == nil {
 			return nil, nil, err
+		}
+		if purpose == forServers && !isForServers(pair.Leaf) {
+			return nil, nil, fmt.Errorf("the certificate %s is not made for a server (extended key usage), and every client refuses it: have one issued with serverAuth", cert)
 		}
 		return &pair, validity(cert, pair.Leaf, time.Now()), nil
 	}
@@ -375,6 +387,12 @@ func pool(path string, pem []byte) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("%s holds no certificate in PEM; want the certificates of authorities", path)
 	}
 	return p, nil
+}
+
+// isForServers reports whether clients accept c as the certificate of a server. One that names no usage may be used for all.
+func isForServers(c *x509.Certificate) bool {
+	all := len(c.ExtKeyUsage) == 0 && len(c.UnknownExtKeyUsage) == 0
+	return all || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageServerAuth) || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny)
 }
 
 // validity returns an error if peers refuse c now because of its dates.

@@ -3,6 +3,7 @@ package certs_test
 import (
 	"bytes"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -253,6 +254,7 @@ func TestBadFiles(t *testing.T) {
 	dir, a := t.TempDir(), certstest.NewAuthority("one")
 	cert, key := a.Issue(certstest.Want{}).Write(dir, "a")
 	_, otherKey := a.Issue(certstest.Want{}).Write(dir, "b")
+	clientCert, clientKey := a.Issue(certstest.Want{Usage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}).Write(dir, "client")
 	text := certstest.WriteFile(dir, "text", []byte("hello"))
 	locked := certstest.WriteFile(dir, "locked", pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte("hello")}))
 	many := certstest.WriteFile(dir, "many", slices.Concat(a.PEM, certstest.NewAuthority(strings.Repeat("1", 35<<10)).PEM, certstest.NewAuthority(strings.Repeat("2", 35<<10)).PEM))
@@ -267,6 +269,7 @@ func TestBadFiles(t *testing.T) {
 		"no certificate":        {certs.Server{Cert: text, Key: key}, text + " holds no certificate in PEM"},
 		"no key":                {certs.Server{Cert: cert, Key: text}, text + " holds no private key in PEM"},
 		"a key with a password": {certs.Server{Cert: cert, Key: locked}, locked + " holds no private key in PEM without a password"},
+		"one of a client":       {certs.Server{Cert: clientCert, Key: clientKey}, "the certificate " + clientCert + " is not made for a server (extended key usage)"},
 		"twice the same":        {certs.Server{Cert: cert, Key: cert}, "were the two exchanged?"},
 		"no authority":          {certs.Server{Cert: cert, Key: key, ClientCA: text}, text + " holds no certificate in PEM"},
 		"a key of authority":    {certs.Server{Cert: cert, Key: key, ClientCA: key}, key + " holds no certificate in PEM"},
@@ -285,6 +288,8 @@ func TestBadFiles(t *testing.T) {
 	_, err = certs.Client{CA: text, Cert: cert, Key: otherKey}.Config()
 	assert.ErrorContains(t, err, text+" holds no certificate")
 	assert.ErrorContains(t, err, "does not belong")
+	_, err = certs.Client{Cert: clientCert, Key: clientKey}.Config()
+	assert.NoError(t, err)
 	_, err = certs.Client{CA: text}.Config()
 	assert.ErrorContains(t, err, text+" holds no certificate in PEM")
 	_, err = certs.Client{Cert: cert, Key: otherKey}.Config()
