@@ -192,7 +192,7 @@ func (l errorLog) Write(b []byte) (int, error) {
 	if bytes.Contains(b, []byte("TLS handshake error")) {
 		level = zerolog.DebugLevel
 	}
-	l.WithLevel(level).Str("error", strings.TrimSpace(string(b))).Msg("http")
+	l.WithLevel(level).Str("error", strings.TrimSpace(string(b))).Msg("the HTTP server reports a problem")
 	return len(b), nil
 }
 

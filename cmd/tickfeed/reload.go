@@ -45,6 +45,15 @@ type reloaded struct {
 
 // String describes the answer for people.
 func (a reloadAnswer) String() string {
+	text := a.inForce()
+	for _, w := range a.Warnings {
+		text += "\nwarning: " + ops.Clean(w)
+	}
+	return text
+}
+
+// inForce describes what was read, without the warnings.
+func (a reloadAnswer) inForce() string {
 	if len(a.Read) == 0 {
 		return "there is nothing to read again: this command was given no files that may change while it runs"
 	}
@@ -52,11 +61,7 @@ func (a reloadAnswer) String() string {
 	for _, r := range a.Read {
 		lines = append(lines, fmt.Sprintf("%s: %s", r.Name, ops.Clean(r.Now)))
 	}
-	text := "read again: " + strings.Join(lines, "; ")
-	for _, w := range a.Warnings {
-		text += "\nwarning: " + ops.Clean(w)
-	}
-	return text
+	return "read again: " + strings.Join(lines, "; ")
 }
 
 // reload reads everything again. The error names all that could not be used; the rest is in force.
@@ -83,10 +88,10 @@ func (r *reloader) reload() (reloadAnswer, error) {
 	}
 	if len(failed) > 0 {
 		err := fmt.Errorf("%s; what was in force before stays in force", strings.Join(failed, "; "))
-		r.log.Error().Err(err).Msg("reload")
+		r.log.Error().Err(err).Msg("some of the files that were read again cannot be used")
 		return a, err
 	}
-	r.log.Info().Msg(printable(a.String()))
+	r.log.Info().Msg(printable(a.inForce())) // the warnings have lines of their own
 	return a, nil
 }
 

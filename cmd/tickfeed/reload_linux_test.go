@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -125,6 +126,19 @@ func TestReloadOfNothing(t *testing.T) {
 	a, err := new(reloader).reload()
 	require.NoError(t, err)
 	assert.Contains(t, a.String(), "there is nothing to read again")
+}
+
+// A warning about a file is one line of the log, and a line of the answer.
+func TestReloadWarnsOnce(t *testing.T) {
+	var log strings.Builder
+	r := &reloader{
+		log: zerolog.New(&log), files: []reloadable{{"users", func() (string, error) { return "1 user", nil }}},
+		warnings: func() []string { return []string{"others can read u.yml"} },
+	}
+	a, err := r.reload()
+	require.NoError(t, err)
+	assert.Equal(t, "read again: users: 1 user\nwarning: others can read u.yml", a.String())
+	assert.Equal(t, `{"level":"warn","message":"others can read u.yml"}`+"\n"+`{"level":"info","message":"read again: users: 1 user"}`+"\n", log.String())
 }
 
 // The mistakes of a file, one on each line, become one line.

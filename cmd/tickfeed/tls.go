@@ -46,7 +46,7 @@ func (o *serveTLS) config(log zerolog.Logger, protocols ...string) (*tls.Config,
 	}
 	files, err := certs.Server{Cert: o.cert, Key: o.key, ClientCA: o.clientCA, Protocols: protocols, Changed: func(err error) {
 		if err != nil {
-			log.Error().Err(err).Msg("TLS files")
+			log.Error().Err(err).Msg("there is a problem with the TLS files")
 		} else {
 			log.Info().Msg("new TLS files are in use")
 		}

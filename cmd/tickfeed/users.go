@@ -38,7 +38,7 @@ func (o *publishOptions) admission(ctx context.Context, log zerolog.Logger) (a a
 	}
 	file, err := users.Open(o.users, func(err error) {
 		if err != nil {
-			log.Error().Err(err).Msg("users")
+			log.Error().Err(err).Msg("there is a problem with the file of users")
 		} else {
 			log.Info().Str("file", o.users).Msg("new users are in force")
 		}
