@@ -71,7 +71,7 @@ var rules = []rule{
 
 	{"Sessions change", "The welcome names the publisher's lineage, and gives the seed of the session that owns start.", "", testWelcomeOfAnOlderSession},
 	{"Sessions change", "a session message stands between the packets, with the lineage up to that session; on a filtered line too.", "", testSessionMessages},
-	{"Sessions change", "a session of its own that names its origin and keeps the recorded numbers.", "", testReplayNamesItsOrigin},
+	{"Sessions change", "a session of its own that names its origin and keeps the recorded numbers and event times;", "", testReplayNamesItsOrigin},
 	{"Sessions change", "it says goodbye (code shutdown, retry at once)", "", testMoved},
 	{"Sessions change", "is given a snapshot as of the sibling's first number (reason 3), and everything from there on.", "TestSiblingOfAReplayIsFollowedWithoutALoss", nil},
 
