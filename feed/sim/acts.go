@@ -274,6 +274,9 @@ func (m *Market) act(r *script.Rule, a *action, ids []uint32, at int64) {
 			m.announce(Event{Time: m.timeOf(at), Rule: r, Nothing: true, Note: why})
 			return
 		}
+		if id := uint32(len(m.listings) - 1); m.instruments[id].special&closed != 0 {
+			m.remark(r, id, m.closedText(r, "it trades when its market opens", id, at))
+		}
 	case doDelisting:
 		each(func(id uint32, at int64, out []feed.Tick) int { return m.delist(out, id, at, a.reason) })
 		return

@@ -150,6 +150,9 @@ func (m *Market) ask(r *script.Rule, what request, id uint32, at, end int64) dec
 		closes = never
 		if g := m.calendar.of[id]; !g.hours.roundClock {
 			closes = m.calendar.units(g.to) - 1<<unitShift // what is due then happens before the close
+			if (what == toAuction || what == toReopen) && end == m.calendar.units(g.to) {
+				end = closes
+			}
 		}
 	}
 	d := decide(m.stateOf(id), what, at, end, m.stage.overlays[id].hold.end, closes)

@@ -74,11 +74,11 @@ func (m *Market) bandsText(id uint32) string {
 }
 
 // sendBands plans a status for each of some instruments that trade, with the bands that they have now. An instrument that is halted
-// or in a limit state has its bands with the status that ends this.
+// or in a limit state has its bands with the status that ends this, and one that is quiet when its bands are looked at next.
 func (m *Market) sendBands(ids []uint32, at int64) {
 	m.stage.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int {
 		l := m.stage.overlays[id].limits
-		if m.stateOf(id) != trades || m.calendar == nil && !m.stage.opened || l != nil && (l.limited || l.sent) {
+		if m.stateOf(id) != trades || m.instruments[id].special&quiet != 0 || m.calendar == nil && !m.stage.opened || l != nil && (l.limited || l.sent) {
 			return 0
 		}
 		out[0] = m.tradingStatus(id, m.timeOf(at))

@@ -2,12 +2,14 @@ package sim
 
 import (
 	"math"
+	"slices"
 
 	"tickfeed/feed"
 	"tickfeed/feed/script"
 )
 
-// addListing adds an instrument, or returns why not: there is one of its name, or there are too many.
+// addListing adds an instrument with the hours of the first one of its venue, or of all if there is none there. It returns why not if
+// there is one of its name, or there are too many.
 func (m *Market) addListing(l *listing, at int64) (why string) {
 	for i := range m.listings {
 		if m.listings[i].definition.Name() == l.definition.Name() {
@@ -28,9 +30,12 @@ func (m *Market) addListing(l *listing, at int64) (why string) {
 	m.shares = append(m.shares, l.activity/m.stage.all)
 	if x := m.calendar; x != nil {
 		g := x.groups[0]
+		if i := slices.IndexFunc(m.listings[:id], func(o listing) bool { return o.definition.Venue == l.definition.Venue }); i >= 0 {
+			g = x.of[i]
+		}
 		g.ids = append(g.ids, id)
 		x.of = append(x.of, g)
-		if g.next <= toOpen {
+		if g.next <= toOpen && !(g.hours.roundClock && g.sessions > 0) {
 			m.instruments[id].special |= closed
 		}
 	}
