@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"sync"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -57,36 +56,6 @@ type Config struct {
 	Sleep func(time.Duration)
 }
 
-// A State says what a player is doing.
-type State string
-
-// The states of a player.
-const (
-	Waiting State = "waiting" // for the time to start
-	Playing State = "playing"
-	Paused  State = "paused"
-	Seeking State = "seeking"
-	Ended   State = "ended" // everything was played; a seek resumes
-)
-
-// A Status describes the progress of a replay. Times are in ns since the Unix epoch.
-type Status struct {
-	State    State         `json:"state"`
-	Speed    Speed         `json:"speed"`
-	Recorded int64         `json:"recorded_time"` // current place in the recording
-	Wall     int64         `json:"replay_time"`   // now
-	Behind   time.Duration `json:"behind_ns"`     // how late the next tick is
-	Seq      uint64        `json:"seq"`           // next number
-	Ticks    uint64        `json:"ticks"`         // ticks played so far, in all sessions
-	Sessions int           `json:"sessions"`      // sessions so far: one, and one more for each seek and loop
-	First    int64         `json:"recording_start"`
-	Last     int64         `json:"recording_end"` // 0 until it is known: a recording without an index must be read to its end to find it
-	// LateP50 and LateP99 are how late the player published ticks that it had to wait for.
-	LateP50 time.Duration `json:"late_p50_ns"`
-	LateP99 time.Duration `json:"late_p99_ns"`
-	Damaged uint64        `json:"damaged"` // numbers lost to damage in the recordings, as far as they were read
-}
-
 // Errors of a Player's methods.
 var (
 	// ErrStopped reports that the player no longer runs.
@@ -115,16 +84,6 @@ type reel interface {
 	// unit.
 	place() any
 	goTo(p any, state *feed.State) error
-}
-
-// A keepsake is a kept state for seeking.
-type keepsake struct {
-	place any
-	part  int
-	seq   uint64 // number as of which state is
-	due   int64  // recorded time of the tick before it
-	state *feed.State
-	shift int64 // shift of the times in state
 }
 
 // A Player plays recordings into an Output. Run does all the work; the other methods may be called from any goroutine
@@ -165,16 +124,6 @@ type Player struct {
 	shown shown
 }
 
-// A session is what a player knows about the session that it plays.
-type session struct {
-	started bool   // the clock was set in this session, or a tick was published
-	whole   bool   // it began at Config.From
-	played  uint64 // ticks in it
-	next    uint64 // next number of it
-	shift   int64  // what Config.ShiftToNow adds to event times
-	skew    int64  // event time minus publish time, if they are of different clocks
-}
-
 // pausing is whether a player is paused, and which steps it makes meanwhile.
 type pausing struct {
 	on      bool
@@ -190,22 +139,6 @@ type head struct {
 	last bool  // unit is the last one to play
 	due  int64 // recorded time of the last thing played
 	part int
-}
-
-// keepsakes are the states that a player keeps for seeking.
-type keepsakes struct {
-	all      []keepsake // in order
-	interval uint64     // ticks between them
-	since    uint64     // ticks since the last
-}
-
-// shown is what a player shows of itself to other goroutines.
-type shown struct {
-	mu     sync.Mutex
-	status Status
-	anchor clock // clock of status, which extrapolates the recorded time between two updates
-	next   int64 // bound of the recorded time in status
-	late   *hdrhistogram.Histogram
 }
 
 // New returns a player that plays cfg into out. It reads the beginnings of the recordings.
@@ -574,158 +507,4 @@ func (p *Player) leave(ctx context.Context) error {
 	}
 	p.session.next = max(p.session.next, p.head.unit.end)
 	return p.out.Republish(ctx, nil, p.head.unit.end)
-}
-
-// end ends the session or, with Config.Loop, begins the next round. It returns an error wrapping ErrEmpty if there is
-// no tick between Config.From and Config.To; a seek to a part without ticks is no error.
-func (p *Player) end(ctx context.Context) error {
-	if p.session.played == 0 && p.session.whole {
-		return fmt.Errorf("%w in that part; by its %s times the recording begins at %s", ErrEmpty, p.cfg.Clock,
-			time.Unix(0, p.shown.status.First).UTC().Format(time.RFC3339Nano))
-	}
-	if !p.cfg.Loop {
-		p.over = true
-		return p.out.End(ctx)
-	}
-	if over, err := p.waitForSubscribers(ctx); !over {
-		return err
-	}
-	return p.round(ctx)
-}
-
-// waitForSubscribers waits as Output.WaitForSubscribers does, and runs commands meanwhile. It returns true when the wait has ended, and false
-// if it failed, or if a command moved the replay to another place, which makes waiting pointless.
-func (p *Player) waitForSubscribers(ctx context.Context) (over bool, err error) {
-	waiting, cancel := context.WithCancel(ctx)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- p.out.WaitForSubscribers(waiting) }()
-	moved := false
-	p.cut = func() {
-		cancel()
-		<-done
-		p.cut, moved = nil, true
-	}
-	defer func() { p.cut = nil }()
-	for {
-		select {
-		case err := <-done:
-			return err == nil, err
-		case c := <-p.commands:
-			if c(ctx); moved {
-				return false, nil
-			}
-		}
-	}
-}
-
-// round begins a session at Config.From.
-func (p *Player) round(ctx context.Context) error {
-	steps := p.paused.steps // requested while the last round waited for subscribers
-	if err := p.seek(ctx, p.cfg.From); err != nil {
-		return err
-	}
-	p.session.whole, p.paused.steps = true, steps
-	return nil
-}
-
-// begin begins a session. The times in state must not be shifted.
-func (p *Player) begin(ctx context.Context, first uint64, state *feed.State, at int64) error {
-	now := time.Now()
-	wall := now
-	if p.cfg.StartAt.After(now) {
-		wall = p.cfg.StartAt
-	}
-	p.head.part++
-	p.session.next = first
-	p.clock.anchor(wall, at)
-	p.head.due, p.session.started, p.session.played, p.session.shift, p.session.whole = at, false, 0, 0, false
-	if p.cfg.ShiftToNow {
-		p.look()
-		p.session.shift = wall.UnixNano() - at - p.session.skew
-		state = restamp(state, p.session.shift)
-	}
-	p.shown.mu.Lock()
-	p.shown.status.Sessions++
-	p.shown.mu.Unlock()
-	return p.out.Begin(ctx, first, state)
-}
-
-// restamp returns state with its times moved by d.
-func restamp(state *feed.State, d int64) *feed.State {
-	if d == 0 {
-		return state
-	}
-	moved := feed.NewState()
-	for t := range state.Entries(nil) {
-		if t.EventTime != 0 {
-			t.EventTime += d
-		}
-		if s := t.Summary(); s != nil && s.LastTime != 0 {
-			extra, sum := *t.Extra, *s
-			sum.LastTime += d
-			extra.Summary = &sum
-			t.Extra = &extra
-		}
-		_ = moved.Apply(&t) // cannot fail: it applied to state
-	}
-	return moved
-}
-
-// note updates the fields behind Status.
-func (p *Player) note() {
-	p.shown.mu.Lock()
-	defer p.shown.mu.Unlock()
-	s := &p.shown.status
-	switch {
-	case p.over:
-		s.State = Ended
-	case p.paused.on:
-		s.State = Paused
-	case p.clock.wall.After(time.Now()):
-		s.State = Waiting
-	default:
-		s.State = Playing
-	}
-	s.Speed = Speed(p.clock.speed)
-	s.Damaged = p.tally.damaged.Load()
-	s.Seq = p.session.next
-	p.shown.anchor = p.clock
-	s.Recorded = p.head.due
-	p.shown.next = p.head.due
-	if p.head.full && p.head.unit.kind == unitTicks && p.head.at < len(p.head.unit.ticks) {
-		p.shown.next = p.head.unit.dues[p.head.at]
-	} else if p.head.full {
-		p.shown.next = p.head.unit.due
-	}
-	if p.paused.steps == 0 || p.over || !p.paused.on {
-		for _, c := range p.paused.stepped {
-			close(c)
-		}
-		p.paused.stepped = nil
-	}
-}
-
-// count counts played ticks.
-func (p *Player) count(n uint64) {
-	p.session.played += n
-	p.kept.since += n
-	p.shown.mu.Lock()
-	p.shown.status.Ticks += n
-	p.shown.mu.Unlock()
-}
-
-// Status returns the progress of the replay.
-func (p *Player) Status() Status {
-	now := time.Now()
-	p.shown.mu.Lock()
-	defer p.shown.mu.Unlock()
-	s := p.shown.status
-	s.Wall = now.UnixNano()
-	s.LateP50, s.LateP99 = time.Duration(p.shown.late.ValueAtQuantile(50)), time.Duration(p.shown.late.ValueAtQuantile(99))
-	if s.State == Playing && p.shown.anchor.speed != Max {
-		s.Recorded = max(s.Recorded, min(p.shown.anchor.now(now), p.shown.next))
-		s.Behind = max(0, now.Sub(p.shown.anchor.due(p.shown.next)))
-	}
-	return s
 }

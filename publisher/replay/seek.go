@@ -9,6 +9,23 @@ import (
 	"tickfeed/feed"
 )
 
+// A keepsake is a kept state for seeking.
+type keepsake struct {
+	place any
+	part  int
+	seq   uint64 // number as of which state is
+	due   int64  // recorded time of the tick before it
+	state *feed.State
+	shift int64 // shift of the times in state
+}
+
+// keepsakes are the states that a player keeps for seeking.
+type keepsakes struct {
+	all      []keepsake // in order
+	interval uint64     // ticks between them
+	since    uint64     // ticks since the last
+}
+
 // seek begins a session at t, which must be resolved.
 func (p *Player) seek(ctx context.Context, t Target) error {
 	first, state, err := p.locate(ctx, t)
