@@ -15,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"tickfeed/codec"
+	"tickfeed/codec/smallfile"
 	"tickfeed/feed/yamlfile"
 )
 
@@ -82,6 +83,8 @@ func Add(path string, e Entry) (token codec.Token, err error) {
 		return "", fmt.Errorf("%s: a user cannot be appended to this file, whose list is not written in lines that begin with \"- name\": rewrite it so", path)
 	case list[old].expired(time.Now()):
 		return "", ErrExpired
+	case len(after) > smallfile.Max:
+		return "", fmt.Errorf("%s would be longer than %d bytes, and no publisher would read it: remove the entries of users who have expired or left; nothing is written", path, smallfile.Max)
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/codec"
+	"tickfeed/codec/smallfile"
 	"tickfeed/publisher"
 	"tickfeed/publisher/users"
 )
@@ -237,4 +238,16 @@ func TestAddKeepsTheFile(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte("  - name: a\n    san: a\n"), 0o600))
 	_, err = users.Add(path, users.Entry{Name: "b"})
 	assert.ErrorContains(t, err, "cannot be appended to this file")
+
+	full := "- {name: a, san: a}\n#" + strings.Repeat("x", smallfile.Max-100) + "\n"
+	require.NoError(t, os.WriteFile(path, []byte(full), 0o600))
+	_, err = users.Add(path, users.Entry{Name: "b"})
+	assert.ErrorContains(t, err, "users.yml would be longer than 1048576 bytes, and no publisher would read it")
+	after, err = os.ReadFile(path)
+	require.NoError(t, err)
+	assert.True(t, full == string(after), "nothing is written")
+	_, err = users.Add(path, users.Entry{Name: "b", SAN: "b"})
+	require.NoError(t, err, "a shorter entry fits")
+	_, err = users.Open(path, nil)
+	require.NoError(t, err)
 }
