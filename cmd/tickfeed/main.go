@@ -131,7 +131,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if slices.Equal(args, []string{"--version"}) { // as other programs have it
 		args = []string{"version"}
 	}
-	root.SetArgs(joined(jumps(args)))
+	control, _, _ := root.Find([]string{"control"}) // it is there
+	root.SetArgs(joined(jumps(args, control.Flags())))
 	cmd, err := root.ExecuteContextC(ctx)
 	if help := p.help; err == nil && help.err != nil {
 		err = &exitError{exitFailure, output(help.err)}
