@@ -56,7 +56,7 @@ type TLSError struct {
 	Err  error
 }
 
-func (e *TLSError) Error() string { return e.Addr + ": " + e.Err.Error() }
+func (e *TLSError) Error() string { return e.Addr + ": " + neterror.Plain(e.Err).Error() }
 
 func (e *TLSError) Unwrap() error { return e.Err }
 

@@ -288,14 +288,20 @@ const (
 	endPatience = 5 * time.Second        // for each response
 )
 
-// jumps rearranges args of control, so that a jump back such as -10s is not taken for a flag.
-func jumps(args []string) []string {
-	if len(args) == 0 || args[0] != "control" {
+// jumps rearranges args of control, whose flags are known, so that a jump back such as -10s is not taken for a flag. A value that
+// follows its flag, as in --over -1s, stays there.
+func jumps(args []string, known *pflag.FlagSet) []string {
+	if len(args) == 0 || args[0] != "control" || slices.Contains(args, "--") {
 		return args
 	}
+	takesValue := func(a string) bool {
+		name, ok := strings.CutPrefix(a, "--")
+		f := known.Lookup(name)
+		return ok && f != nil && f.NoOptDefVal == ""
+	}
 	var flags, values []string
-	for _, a := range args {
-		if len(a) > 1 && a[0] == '-' && (a[1] >= '0' && a[1] <= '9' || a[1] == '.') {
+	for i, a := range args {
+		if len(a) > 1 && a[0] == '-' && (a[1] >= '0' && a[1] <= '9' || a[1] == '.') && !takesValue(args[i-1]) {
 			values = append(values, a)
 		} else {
 			flags = append(flags, a)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -100,11 +101,13 @@ func TestFailuresSchedule(t *testing.T) {
 	said = nil
 	f.failed(r, "a:1", errors.New("a:1 closed the connection without a welcome"), now)
 	f.failed(r, "b:1", &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}, now)
+	f.failed(r, "c:1", &subscriber.TLSError{Addr: "c:1", Err: &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ECONNRESET)}}, now)
 	f.connected(r, "a:1")
 	f.failed(r, "a:1", errors.New("a:1 closed the connection without a welcome"), now)
 	f.failed(r, "a:1", &subscriber.RefusedError{Addr: "a:1", Code: codec.CodeUnauthorized}, now)
 	const advice = "; trying again until it answers (--max-attempts N would give up)"
 	assert.Equal(t, []string{"a:1 closed the connection without a welcome" + advice, "b:1: no welcome: the peer reset the connection" + advice,
+		"c:1: the peer reset the connection" + advice,
 		"a:1 closed the connection without a welcome" + advice}, said)
 
 	said = nil

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
@@ -384,6 +385,9 @@ var flagValues = map[string]string{
 func valueError(f *pflag.Flag, value string, err error) error {
 	if want := flagValues[f.Value.Type()]; want != "" {
 		return fmt.Errorf("want %s", want)
+	}
+	if errors.As(err, new(*csv.ParseError)) {
+		return errors.New("want a list, separated by commas, in which double quotes surround whole parts")
 	}
 	return rawfile.AsGiven(err, fmt.Sprintf(", got %q", value), "")
 }

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"runtime"
@@ -131,7 +132,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if slices.Equal(args, []string{"--version"}) { // as other programs have it
 		args = []string{"version"}
 	}
-	root.SetArgs(joined(jumps(args)))
+	control, _, _ := root.Find([]string{"control"}) // it is there
+	root.SetArgs(joined(jumps(args, control.Flags())))
 	cmd, err := root.ExecuteContextC(ctx)
 	if help := p.help; err == nil && help.err != nil {
 		err = &exitError{exitFailure, output(help.err)}
@@ -459,7 +461,7 @@ func (p *program) exit(cmd *cobra.Command, err error) int {
 	case errors.As(err, &refused) && !refused.Retry, certs.IsMistake(err):
 		code = exitRefused
 	}
-	text := oncePerLine(err.Error())
+	text := oncePerLine(withoutCall(err))
 	if code == exitRefused && refused != nil && refused.Goodbye && (refused.Code == codec.CodeDenied || refused.Code == codec.CodeUnauthorized) {
 		text += "; this is for good: start again once the user is permitted again, with the same --state to miss nothing"
 	}
@@ -471,6 +473,16 @@ func (p *program) exit(cmd *cobra.Command, err error) int {
 		p.notef(`Run "%s --help" for usage.`, cmd.CommandPath())
 	}
 	return code
+}
+
+// withoutCall returns the text of err without the system call that looked at a file: "x.tick: no such file or directory" for "stat
+// x.tick: no such file or directory".
+func withoutCall(err error) string {
+	text := err.Error()
+	if e := (*fs.PathError)(nil); errors.As(err, &e) && (e.Op == "stat" || e.Op == "lstat") {
+		return strings.ReplaceAll(text, e.Op+" "+e.Path+": ", e.Path+": ")
+	}
+	return text
 }
 
 // oncePerLine returns text without repeated lines: several joined errors may have the same cause.

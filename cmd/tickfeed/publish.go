@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -292,6 +293,8 @@ func journalError(dir string, err error) error {
 		return nil
 	case errors.Is(err, journal.ErrLocked):
 		return fmt.Errorf("journal %s is in use by another publisher; stop that one, or name another directory with --journal", dir)
+	case errors.Is(err, syscall.ENOTDIR):
+		return usage("--journal %s: it is, or lies below, a file; name a directory, which is created if it does not exist", dir)
 	case errors.As(err, new(*recording.VersionError)):
 		return usage("%w; or name another directory with --journal", err)
 	case errors.Is(err, os.ErrPermission):

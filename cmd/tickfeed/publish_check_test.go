@@ -53,7 +53,7 @@ func TestPublishCheck(t *testing.T) {
 		{[]string{"--universe", "none.csv"}, exitUsage, []string{"none.csv: no such file"}},
 		{[]string{"--listen", "unix:none/feed", "--tls-cert", "old.pem", "--tls-key", "old.key", "--journal", "feed.pem"}, exitUsage, []string{
 			"listen on unix:none/feed: write to none: no such file or directory; choose another path with --listen",
-			"feed.pem: not a directory"}},
+			"--journal feed.pem: it is, or lies below, a file; name a directory"}},
 		{[]string{"--tls-cert", "old.pem", "--tls-key", "old.key"}, exitDone, []string{"warning   TLS: the certificate old.pem expired on 20", "ok: publish would start"}},
 		{[]string{"--tls-cert", "client.pem", "--tls-key", "client.key"}, exitUsage, []string{"the certificate client.pem is not made for a server (extended key usage)"}},
 		{[]string{"--tls-cert", "feed.pem", "--tls-key", "old.key"}, exitUsage, []string{"the key old.key does not belong to the certificate feed.pem"}},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tickfeed/feed"
+	"tickfeed/feed/files/rawfile"
 	"tickfeed/feed/files/textfile"
 	"tickfeed/feed/nouns"
 	"tickfeed/publisher/journal"
@@ -102,7 +103,7 @@ func (o *subscribeOptions) subscribers(cfg subscriber.Config) (subs []*subscribe
 		}
 		s, err := subscriber.New(cfg)
 		if err != nil {
-			return nil, err
+			return nil, rawfile.AsGiven(err, "subscriber: position file", "--state: position file")
 		}
 		subs = append(subs, s)
 	}

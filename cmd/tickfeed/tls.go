@@ -5,7 +5,9 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"strings"
 	"time"
@@ -52,7 +54,7 @@ func (o *serveTLS) config(log zerolog.Logger, protocols ...string) (*tls.Config,
 		}
 	}}.Open()
 	if err != nil {
-		return nil, usage("TLS: %w", err)
+		return nil, usage("%w", tlsFileError(err, o.prefix, [][2]string{{"tls-cert", o.cert}, {"tls-key", o.key}, {"tls-client-ca", o.clientCA}}))
 	}
 	if o.files == nil { // otherwise config was called for the feed, and this is HTTP
 		o.files = files
@@ -138,9 +140,28 @@ func (o *dialTLS) config(say func(format string, args ...any)) (*tls.Config, err
 		},
 	}.Config()
 	if err != nil {
-		return nil, usage("TLS: %w", err)
+		return nil, usage("%w", tlsFileError(err, o.prefix, [][2]string{{"tls-ca", o.ca}, {"tls-cert", o.cert}, {"tls-key", o.key}}))
 	}
 	return cfg, nil
+}
+
+// tlsFileError returns err, in which package certs joins what is wrong with files, with the flag that names each file. flags are pairs
+// of a flag, without prefix, and its file.
+func tlsFileError(err error, prefix string, flags [][2]string) error {
+	if all, ok := err.(interface{ Unwrap() []error }); ok {
+		var named []error
+		for _, err := range all.Unwrap() {
+			named = append(named, tlsFileError(err, prefix, flags))
+		}
+		return errors.Join(named...)
+	}
+	of := (*fs.PathError)(nil)
+	for _, f := range flags {
+		if errors.As(err, &of) && of.Path == f[1] || f[1] != "" && strings.HasPrefix(err.Error(), f[1]+" ") {
+			return fmt.Errorf("--%s%s: %w", prefix, f[0], err)
+		}
+	}
+	return fmt.Errorf("TLS: %w", err) // of two files, which it names by what they are
 }
 
 // dialSecure connects to addr, over TLS if cfg is not nil.

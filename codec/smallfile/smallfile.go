@@ -2,8 +2,10 @@
 package smallfile
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 )
 
@@ -15,6 +17,9 @@ const Max = 1 << 20
 func Read(path, when string) ([]byte, error) {
 	info, err := os.Stat(path) // before Open, which waits if it is a pipe
 	if err != nil {
+		if e := (*fs.PathError)(nil); errors.As(err, &e) {
+			e.Op = "open" // which the caller asked for
+		}
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {

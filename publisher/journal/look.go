@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/gofrs/flock"
 
@@ -29,7 +30,7 @@ func Look(ctx context.Context, cfg Config, read *atomic.Int64) (*Found, error) {
 	if info, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	} else if err == nil && !info.IsDir() {
-		return nil, &os.PathError{Op: "open", Path: dir, Err: errors.New("not a directory")}
+		return nil, &os.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
 	}
 	looked := &looking{ctx: ctx, read: read}
 	cfg.FS = looked
