@@ -91,7 +91,7 @@ func TestHelpWidth(t *testing.T) {
 func TestHelpNamesFlagsThatExist(t *testing.T) {
 	root := (&program{}).command()
 	elsewhere := map[string]bool{ // in other words
-		"control --addr: --http": true, "publish --max-lag: --slow": true, "replay --max-lag: --slow": true,
+		"control --addr: --http": true, "diff --allow-repeats: --state": true, "publish --max-lag: --slow": true, "replay --max-lag: --slow": true,
 	}
 	for c := range commandsBelow(root) {
 		c.LocalFlags() // adds the flags of all commands to c.Flags
