@@ -78,12 +78,25 @@ func (d *Drive) Describe() string {
 		fmt.Fprintf(&b, "The causes of its disconnects must be %q.\n", d.Causes)
 	}
 	if d.Logins[1] > 0 {
-		fmt.Fprintf(&b, "It may say hello %d to %d times.\n", d.Logins[0], d.Logins[1])
+		fmt.Fprintf(&b, "It must say hello %s.\n", times(d.Logins[0], d.Logins[1]))
 	}
 	if d.Within > 0 {
 		fmt.Fprintf(&b, "It must be back at most %v after each fault.\n", d.Within)
 	}
 	return b.String()
+}
+
+// times says in words how often something must happen: from least to most times.
+func times(least, most int) string {
+	switch {
+	case least < most:
+		return fmt.Sprintf("%d to %d times", least, most)
+	case least == 1:
+		return "once"
+	case least == 2:
+		return "exactly twice"
+	}
+	return fmt.Sprintf("exactly %d times", least)
 }
 
 const (

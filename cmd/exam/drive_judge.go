@@ -564,13 +564,10 @@ func (j *judge) seen() string {
 // tooOften reports a client that said hello more often, or less often, than it may.
 func (j *judge) tooOften() string {
 	n, least, most := len(j.sight.hellos), j.d.Logins[0], j.d.Logins[1]
-	switch {
-	case most == 0 || n >= least && n <= most:
+	if most == 0 || n >= least && n <= most {
 		return ""
-	case least == most:
-		return fmt.Sprintf("the client has said hello %d times, want %d", n, least)
 	}
-	return fmt.Sprintf("the client has said hello %d times, want %d to %d", n, least, most)
+	return fmt.Sprintf("the client has said hello %d times; it must do so %s", n, times(least, most))
 }
 
 // pulses returns how many pulses the client sent on its first connection, and the least number that it must send.

@@ -116,9 +116,11 @@ with SIGTERM, kills it and starts it again:
 Begin with --case welcome-fields.`,
 		Example: `  tickfeed exam --self
   tickfeed exam --case good-plain -- ./my-client {addr} {from}
-  tickfeed exam -- python3 my_client.py {addr} --symbols {filter} --from {from} --state {state-file}
+  tickfeed exam -- python3 my_client.py {addr} --symbols {filter} \
+    --from {from} --state {state-file}
   tickfeed exam --bytes -- ./decode
-  tickfeed exam --lacks filters,policies --junit exam.xml -- ./my-client {addr} {from}
+  tickfeed exam --lacks filters,policies --junit exam.xml -- \
+    ./my-client {addr} {from}
   tickfeed exam --case 'bad-*' -- ./my-client {addr} {from}
   tickfeed exam --case mine.case -- ./my-client {addr} {from}
   tickfeed exam --list
@@ -126,7 +128,8 @@ Begin with --case welcome-fields.`,
   tickfeed exam --serve localhost:9000
   tickfeed exam --judge bad-gap < output.ndjson
   tickfeed exam --publisher --self
-  tickfeed exam --publisher -- ./my-publisher --listen {listen} --journal {journal}
+  tickfeed exam --publisher -- \
+    ./my-publisher --listen {listen} --journal {journal}
   tickfeed exam --publisher --lacks input,filters -- ./my-publisher {listen}
   tickfeed exam --publisher --list`,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -84,8 +84,10 @@ trigger NAME, help, or a rule, which is added. Rules are numbered from 1. The la
 "tickfeed control" does the same.`,
 		Example: `  tickfeed lab --upstream localhost:8425 --listen localhost:9000 faults.lab
   tickfeed lab --rule 'at seq 1000: cut rst' --rule 'every 10s: stall 2s'
-  tickfeed lab --rule 'at seq 1000: kill for 200ms' -- tickfeed publish --listen {listen} --journal {journal}
-  tickfeed lab --rule 'on storm: cut rst' --http localhost & tickfeed control trigger storm
+  tickfeed lab --rule 'at seq 1000: kill for 200ms' -- \
+    tickfeed publish --listen {listen} --journal {journal}
+  tickfeed lab --rule 'on storm: cut rst' --http localhost &
+  tickfeed control trigger storm
   tickfeed subscribe localhost:9000 --json --events
   tickfeed lab --list`,
 		Args: func(cmd *cobra.Command, args []string) error {

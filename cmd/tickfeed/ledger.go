@@ -39,11 +39,11 @@ type diffOptions struct {
 
 func (p *program) ledgerCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "ledger",
+		Use:   "ledger COMMAND",
 		Short: "Compare what two parties hold",
 		Args:  cobra.NoArgs,
 		Long:  `Work with the accounts of numbers that subscribers keep.`,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:  commandMissing,
 	}
 	cmd.AddCommand(p.ledgerDiffCommand())
 	return cmd

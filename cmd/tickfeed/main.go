@@ -297,7 +297,7 @@ func (p *program) abandon() {
 
 func (p *program) command() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "tickfeed",
+		Use:   "tickfeed COMMAND",
 		Short: "A feed of price ticks in which every tick is accounted for",
 		Long: `tickfeed distributes price ticks: a publisher numbers, journals and streams them over TCP,
 subscribers detect gaps, reconnect, replay what they missed, and account for every tick.
@@ -382,14 +382,21 @@ func refuseUnknownTopics(root *cobra.Command) {
 				return nil
 			}
 		case "completion":
+			c.Use += " SHELL"
 			c.Args, c.RunE = cobra.ArbitraryArgs, func(cmd *cobra.Command, args []string) error {
 				if len(args) > 0 {
 					return usage("completion %s: want %s", args[0], strings.Join(commandNames(cmd.Commands()), ", "))
 				}
-				return cmd.Help()
+				return commandMissing(cmd, args)
 			}
 		}
 	}
+}
+
+// commandMissing is the RunE of a command that only has commands below it. tickfeed alone shows its help instead.
+func commandMissing(cmd *cobra.Command, _ []string) error {
+	_, what, _ := strings.Cut(cmd.Use, " ")
+	return usage("the %s is missing: %s %s; want %s", strings.ToLower(what), cmd.CommandPath(), what, strings.Join(commandNames(cmd.Commands()), ", "))
 }
 
 // checkTopic returns an error, which lists all commands and topics, if args of help name none of them.
@@ -429,11 +436,9 @@ func commandNames(commands []*cobra.Command) (names []string) {
 	return names
 }
 
-// reflowHelp fits the help of cmd and its subcommands to width columns. Topics keep their layout.
+// reflowHelp fits the help of cmd and its subcommands to width columns.
 func reflowHelp(cmd *cobra.Command, width int) {
-	if !isTopic(cmd) {
-		cmd.Long = reflow(cmd.Long, width)
-	}
+	cmd.Long = reflow(cmd.Long, width)
 	for _, c := range cmd.Commands() {
 		reflowHelp(c, width)
 	}

@@ -176,12 +176,16 @@ func (o *subscribeOptions) define(cmd *cobra.Command) {
 
 // connectionFlags adds the connection flags, which record has too.
 func (o *subscribeOptions) connectionFlags(cmd *cobra.Command) {
+	many := ""
+	if cmd.Flags().Lookup("connections") != nil {
+		many = "; each of many --connections adds its number"
+	}
 	group(cmd, "Connection", func(f *pflag.FlagSet) {
 		f.StringVar(&o.slow, "slow", "all", "`POLICY` if this subscriber is too slow: all (lose nothing), latest (skip to a snapshot) or disconnect")
 		f.DurationVar(&o.maxLag, "max-lag", 0, "lag at which this subscriber is too slow, for --slow latest and disconnect (default: the publisher's)")
 		f.DurationVar(&o.heartbeat, "heartbeat", 0, "ask for a heartbeat after this much silence (default: the publisher's)")
 		countVar(f, &o.maxAttempts, "max-attempts", 0, "give up after `N` failed attempts in a row (default: never)")
-		f.StringVar(&o.client, "client", "", "say this `NAME` to the publisher, for its log and for the rules of a lab; of many --connections each adds its number (default: the name and version of this program)")
+		f.StringVar(&o.client, "client", "", "say this `NAME` to the publisher, for its log and for the rules of a lab"+many+" (default: the name and version of this program)")
 		f.DurationVar(&o.maxBackoff, "max-backoff", defaultBackoff, "longest wait between two attempts to connect; the wait is random, and its bound doubles from 100ms to this. Within this time after the publisher is back the subscriber has tried again, unless a busy publisher asked it to wait")
 		f.StringVar(&o.tokenFile, "token-file", "", "read the credentials from `FILE` (default: TICKFEED_TOKEN)")
 	})

@@ -164,8 +164,9 @@ publish, replay:
   POST /kick {"connection": 7}   end a connection; its client comes back
 
 publish:
-  POST /drain {"over": "30s"}   end the process without a storm: no client is
-                  admitted any more, the goodbyes are spread over that time (10s)
+  POST /drain {"over": "30s"}   end the process without a storm: no client
+                  is admitted any more, and the goodbyes are spread over that
+                  time (10s)
   POST /reload    read files again; so does SIGHUP if there is no terminal
 
 subscribe:

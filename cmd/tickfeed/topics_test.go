@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -9,6 +11,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -54,12 +58,67 @@ func TestHelpScenarios(t *testing.T) {
 	}
 }
 
-// Help fits a terminal of 80 columns.
+// commandsBelow yields cmd and all commands below it, without those that help does not list.
+func commandsBelow(cmd *cobra.Command) iter.Seq[*cobra.Command] {
+	return func(yield func(*cobra.Command) bool) {
+		if cmd.Hidden || !yield(cmd) {
+			return
+		}
+		for _, c := range cmd.Commands() {
+			for below := range commandsBelow(c) {
+				if !yield(below) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// All help fits a terminal of 80 columns.
 func TestHelpWidth(t *testing.T) {
-	for _, name := range []string{"", "completion", "completion bash", "completion zsh", "bench", "control", "cut", "demo", "export", "import", "inspect", "merge", "publish", "record", "replay", "sim", "subscribe", "top", "version"} {
-		page := helpOf(t, strings.Fields(name+" --help")...)
-		for line := range strings.Lines(page) {
-			assert.LessOrEqual(t, utf8.RuneCountInString(strings.TrimSuffix(line, "\n")), columns, "%s: %s", name, line)
+	pages := 0
+	for c := range commandsBelow((&program{}).command()) {
+		pages++
+		path := strings.Fields(c.CommandPath())[1:]
+		for line := range strings.Lines(helpOf(t, append([]string{"help"}, path...)...)) {
+			assert.LessOrEqual(t, utf8.RuneCountInString(strings.TrimSuffix(line, "\n")), columns, "%s: %s", path, line)
+		}
+	}
+	assert.Greater(t, pages, 30)
+}
+
+// The description of a flag names only flags of its own command, or of one that it names before them.
+func TestHelpNamesFlagsThatExist(t *testing.T) {
+	root := (&program{}).command()
+	elsewhere := map[string]bool{ // in other words
+		"control --addr: --http": true, "diff --allow-repeats: --state": true, "publish --max-lag: --slow": true, "replay --max-lag: --slow": true,
+	}
+	for c := range commandsBelow(root) {
+		c.LocalFlags() // adds the flags of all commands to c.Flags
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			for _, m := range regexp.MustCompile(`(\w*) ?--([a-z][a-z-]+)`).FindAllStringSubmatch(f.Usage, -1) {
+				of := c
+				if named, _, err := root.Find([]string{m[1]}); err == nil && named != root {
+					of = named
+				}
+				place := fmt.Sprintf("%s --%s: --%s", c.Name(), f.Name, m[2])
+				assert.True(t, of.Flags().Lookup(m[2]) != nil || elsewhere[place], place)
+			}
+		})
+	}
+}
+
+// A command that only has commands below it is a mistake without one of them, and says which there are.
+func TestCommandMissing(t *testing.T) {
+	for c := range commandsBelow((&program{}).command()) {
+		if !c.HasSubCommands() || !c.HasParent() || c.Name() == "sim" { // which does something itself
+			continue
+		}
+		var out, problems bytes.Buffer
+		assert.Equal(t, exitUsage, run([]string{c.Name()}, strings.NewReader(""), &out, &problems), c.Name())
+		assert.Empty(t, out.String())
+		for _, below := range c.Commands() {
+			assert.Regexp(t, `(?s)^tickfeed: the (command|shell) is missing: tickfeed `+c.Name()+` (COMMAND|SHELL); want .*`+below.Name(), problems.String())
 		}
 	}
 }
@@ -73,4 +132,6 @@ func TestWrapBreaksBetweenWords(t *testing.T) {
 	assert.Equal(t, "äöü äöü", wrap("äöü äöü", 7, ""))
 	assert.Equal(t, "a b\n\n  list  x\nc d e", reflow("a\nb\n\n  list  x\nc d\ne", 10))
 	assert.Equal(t, "  name  one\n        two", reflow("  name  one two", 11))
+	assert.Equal(t, "  name  one two\n        three\n  b     x\n  c\n    d\ne", reflow("  name  one\n        two\n        three\n  b     x\n  c\n    d\ne", 15), "lines of a text are joined")
+	assert.Equal(t, "a\n  b  c\nd", reflow("a\n  b  c\nd", 80))
 }

@@ -291,30 +291,44 @@ func breakAt(line string, width int) int {
 
 // hang returns the column in which the text of a list line begins, after the name that it explains.
 func hang(line string) int {
-	name := len(line) - len(strings.TrimLeft(line, " "))
-	if i := strings.LastIndex(line, "  "); i >= name {
-		return utf8.RuneCountInString(line[:i+2])
+	if isNamed(line) {
+		return utf8.RuneCountInString(line[:strings.LastIndex(line, "  ")+2])
 	}
-	return name + 2
+	return len(line) - len(strings.TrimLeft(line, " ")) + 2
 }
 
-// reflow fills the paragraphs of text, which are lines that do not begin with a blank, to width. Other lines, such as
-// lists, are wrapped if they are too long.
+// isNamed reports whether a list line has a name before its text.
+func isNamed(line string) bool { return strings.Contains(strings.TrimLeft(line, " "), "  ") }
+
+// reflow fills to width the paragraphs of text, which are lines that do not begin with a blank, and the list lines, which are a
+// name and a text, with the lines below that begin in the column of the text. Other lines are wrapped if they are too long.
 func reflow(text string, width int) string {
-	var out, paragraph []string
+	var out, lines []string // lines of a paragraph, or of a list line
+	indent := 0             // of the lines that follow the first of lines
 	flush := func() {
-		if len(paragraph) > 0 {
-			out = append(out, wrap(strings.Join(paragraph, " "), width, ""))
-			paragraph = nil
+		if len(lines) > 0 {
+			out = append(out, wrap(strings.Join(lines, " "), width, strings.Repeat(" ", indent)))
+			lines = nil
 		}
 	}
 	for _, line := range strings.Split(text, "\n") {
-		if line == "" || line[0] == ' ' || line[0] == '\t' {
-			flush()
-			out = append(out, wrap(line, width, strings.Repeat(" ", hang(line))))
+		rest := strings.TrimLeft(line, " ")
+		blanks := len(line) - len(rest)
+		switch {
+		case blanks > 0 && rest != "" && len(lines) > 0 && blanks == indent && isNamed(lines[0]):
+			lines = append(lines, rest)
 			continue
+		case line == "" || blanks > 0 || len(lines) > 0 && indent > 0:
+			flush()
 		}
-		paragraph = append(paragraph, line)
+		if lines = append(lines, line); len(lines) == 1 {
+			if indent = 0; blanks > 0 {
+				indent = hang(line)
+			}
+		}
+		if line == "" {
+			flush()
+		}
 	}
 	flush()
 	return strings.Join(out, "\n")

@@ -121,11 +121,11 @@ type userOptions struct {
 
 func (p *program) userCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "user",
+		Use:   "user COMMAND",
 		Short: "Say who may connect to a publisher, and what each user may see",
 		Args:  cobra.NoArgs,
 		Long:  `Work with the file of publish --users.`,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:  commandMissing,
 	}
 	cmd.AddCommand(p.userAddCommand())
 	return cmd
@@ -135,7 +135,7 @@ func (p *program) userAddCommand() *cobra.Command {
 	var o userOptions
 	cmd := &cobra.Command{
 		Use:   "add NAME",
-		Short: "Make a token for a new user, and add the user to the file of publish --users",
+		Short: "Add a user to the file of publish --users, with a new token",
 		Long: `Append a user to a file for publish --users, which is created if it does not exist, and print the
 user's new token. It is printed once: the file has only its SHA-256. With --san the user has no token,
 and is known by the one name in the certificate that the client shows (publish --tls-client-ca).
@@ -200,7 +200,7 @@ func (p *program) userAdd(o *userOptions, name string) error {
 	}
 	switch mistake := (*users.Error)(nil); {
 	case errors.Is(err, users.ErrExpired):
-		return usage("--expires %s is in the past: the user would be valid%s; write a time to come, such as %s, or leave the flag out for a user who never expires; nothing is written",
+		return usage("--expires %s is in the past: the user would be valid%s; write a time in the future, such as %s, or leave the flag out for a user who never expires; nothing is written",
 			o.entry.Expires, until, time.Now().UTC().AddDate(0, 1, 0).Format(time.DateOnly))
 	case errors.As(err, &mistake):
 		return usage("%w", err)

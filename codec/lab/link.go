@@ -72,19 +72,25 @@ var (
 	errGone  = errors.New("the client has closed")
 )
 
-// whyEnded says in words why messages from the publisher ended.
-func whyEnded(err error) string {
-	switch {
-	case errors.Is(err, errEnded):
+// whyEnded says in words why messages from the publisher ended with err. ruled is whether a rule had ended the connection before.
+func (k *link) whyEnded(ruled bool, err error) string {
+	gone := false
+	select {
+	case <-k.gone:
+		gone = true
+	default:
+	}
+	switch { // the end of the lab, or a rule, also ends what the client sends
+	case k.ctx.Err() != nil:
+		return "the lab ends"
+	case ruled, errors.Is(err, errEnded):
 		return "a rule has ended it"
+	case gone:
+		return errGone.Error()
 	case errors.Is(err, io.EOF):
 		return "the publisher has closed"
 	case errors.Is(err, codec.ErrMalformed), errors.Is(err, codec.ErrUnknownMessage):
 		return "the upstream sent what is no message of a publisher: " + err.Error()
-	case errors.Is(err, context.Canceled):
-		return "the lab ends"
-	case errors.Is(err, net.ErrClosed):
-		return "a rule or the end of the lab has ended it"
 	}
 	return neterror.Plain(err).Error()
 }

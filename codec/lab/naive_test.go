@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -340,6 +341,53 @@ func TestUpstreamThatIsSilent(t *testing.T) {
 		<-served
 		assert.Equal(t, []string{"connected", "the publisher has not answered the hello for 5s: is it one?", "disconnected: the client has closed"}, said)
 	})
+}
+
+// The lab says which of the four that can end a connection has ended it.
+func TestWhoDisconnects(t *testing.T) {
+	for _, c := range []struct {
+		name, want string
+		end        func(l *Lab, stop func(), client, publisher net.Conn)
+	}{
+		{"the client", "the client has closed", func(_ *Lab, _ func(), client, _ net.Conn) { client.Close() }},
+		{"the publisher", "the publisher has closed", func(_ *Lab, _ func(), _, publisher net.Conn) { publisher.Close() }},
+		{"a reset", "a rule has ended it", func(l *Lab, _ func(), _, _ net.Conn) { l.Trigger("rst") }},
+		{"a cut in order", "a rule has ended it", func(l *Lab, _ func(), _, _ net.Conn) { l.Trigger("fin") }},
+		{"the end of the lab", "the lab ends", func(_ *Lab, stop func(), _, _ net.Conn) { stop() }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				script, err := Parse("x", []byte("on rst: cut rst\non fin: cut fin"))
+				require.NoError(t, err)
+				said := make(chan string, 10)
+				ours, publisher := net.Pipe()
+				client, labs := net.Pipe()
+				go func() { _, _ = io.Copy(io.Discard, publisher) }()
+				l := &Lab{Script: script, Dial: func(context.Context) (net.Conn, error) { return ours, nil }, Event: func(e Event) {
+					if e.What != "" {
+						said <- e.What
+					}
+				}}
+				l.init()
+				ctx, stop := context.WithCancel(t.Context())
+				served := make(chan struct{})
+				go func() { defer close(served); l.serve(ctx, labs) }()
+				hello, err := codec.Append(nil, &codec.Hello{MinVersion: codec.Version, MaxVersion: codec.Version, Client: "a"})
+				require.NoError(t, err)
+				_, err = client.Write(hello)
+				require.NoError(t, err)
+				assert.Equal(t, "connected", <-said)
+				synctest.Wait()
+				c.end(l, stop, client, publisher)
+				synctest.Wait()
+				client.Close()
+				publisher.Close()
+				<-served
+				stop()
+				assert.Equal(t, "disconnected: "+c.want, <-said)
+			})
+		})
+	}
 }
 
 // A rule at a time that meets a connection which ends meanwhile happens to the next one.

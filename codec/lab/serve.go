@@ -112,13 +112,7 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 	k.early = newReadAhead(server)
 	defer k.early.wait() // after server.Close
 	err = k.down(codec.NewReader(k.early, codec.MaxMessage))
-	k.over.Store(true)
-	select {
-	case <-k.gone:
-		k.why = errGone.Error()
-	default:
-		k.why = whyEnded(err)
-	}
+	k.why = k.whyEnded(k.over.Swap(true), err)
 	switch {
 	case errors.Is(err, errEnded):
 		server.Close()
