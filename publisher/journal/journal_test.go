@@ -12,10 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -170,85 +167,6 @@ func TestStateAtSeqAt(t *testing.T) {
 	require.NoError(t, err)
 	check(j)
 	require.NoError(t, j.Close())
-}
-
-// Retention removes whole files, oldest first, by size and by age, never the current one; a
-// cursor that it overtakes gets an error for it once.
-func TestRetainRemovesOldestFiles(t *testing.T) {
-	for name, c := range map[string]struct {
-		segment, bytes int64
-		age            time.Duration
-		most           int64
-	}{
-		"nothing":                    {4 << 10, 0, 0, 1 << 40},
-		"by size":                    {4 << 10, 20 << 10, 0, 20 << 10},
-		"by age":                     {4 << 10, 0, 300, 24 << 10},
-		"by size, files as they are": {0, 20 << 10, 0, 20 << 10},
-		"by age, files as they are":  {0, 0, 300, 24 << 10},
-		"all old":                    {4 << 10, 1, 0, 9 << 10},
-		"all aged":                   {4 << 10, 0, 1, 9 << 10},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld()
-			fs := &memfs.FS{}
-			cfg := journal.Config{
-				Dir: "j", FS: fs, SegmentSize: c.segment, RetainBytes: c.bytes, RetainAge: c.age,
-				Now: func() int64 { return w.time },
-			}
-			j := w.start(t, cfg)
-			slow := j.Cursor(1)
-			defer slow.Close()
-			for range 100 {
-				w.append(t, j, 20)
-			}
-			all := j.Bytes()
-			sides := func() (tick, torn []string) {
-				names, err := fs.Names("j")
-				require.NoError(t, err)
-				for _, name := range names {
-					if base, ok := strings.CutSuffix(name, journal.TornSuffix); ok {
-						torn = append(torn, base)
-					} else if strings.HasSuffix(name, ".tick") {
-						tick = append(tick, name)
-					}
-				}
-				return tick, torn
-			}
-			files, _ := sides()
-			for _, name := range files {
-				fs.Put("j/"+name+journal.TornSuffix, []byte("torn"))
-			}
-			require.NoError(t, j.Retain(w.time))
-			require.LessOrEqual(t, j.Bytes(), c.most)
-			files, torn := sides()
-			require.ElementsMatch(t, files, torn, "side files go with their files")
-			got, err := w.audit(j, 1)
-			require.NoError(t, err)
-			if c.most < all {
-				require.Greater(t, j.Tail(), uint64(1))
-				require.Equal(t, []feed.Range{{From: 1, To: j.Tail()}}, got.gone.Ranges())
-				chunk, err := slow.Next()
-				require.NoError(t, err)
-				require.Equal(t, feed.Range{From: 1, To: j.Tail()}, chunk.Gone)
-				require.Equal(t, codec.GoneExpired, chunk.Reason)
-				_, err = j.StateAt(j.Tail() - 1)
-				require.ErrorIs(t, err, journal.ErrGone)
-			} else {
-				require.Equal(t, uint64(1), j.Tail())
-				require.True(t, got.gone.Empty())
-			}
-			s, err := j.StateAt(j.Tail())
-			require.NoError(t, err)
-			require.Equal(t, "", s.Diff(w.states[place{w.ids, j.Tail()}]))
-			require.NoError(t, j.Close())
-
-			again, err := journal.Open(cfg)
-			require.NoError(t, err)
-			require.Equal(t, "", again.Recovered().State.Diff(w.state))
-			require.Equal(t, w.next, again.Next())
-			require.NoError(t, again.Close())
-		})
-	}
 }
 
 // Cursors read while the journal is appended to, rotated and retained: each number once, in
@@ -529,71 +447,6 @@ func TestNothingButTheBeginning(t *testing.T) {
 	require.Equal(t, []string{"j/00000000000000000001-0000000000000001.tick"}, files)
 }
 
-// A sync that fails is final for its file: nothing more is appended to it, and what was not
-// synced is not told any more once a child session began before it (PROMISES.md, 5).
-func TestFailedSync(t *testing.T) {
-	w := newWorld()
-	fs := &memfs.FS{}
-	cfg := journal.Config{Dir: "j", FS: fs, Sync: journal.SyncAlways}
-	j := w.start(t, cfg)
-	w.append(t, j, 20)
-	require.NoError(t, j.Sync())
-	require.Equal(t, uint64(21), j.Synced())
-	for _, fault := range []error{syscall.EIO, syscall.ENOSPC} {
-		w.append(t, j, 20)
-		next := j.Next()
-		fs.Fault = func(op memfs.Op) (int, error) {
-			if op.Kind == memfs.Sync {
-				return 0, fault
-			}
-			return 0, nil
-		}
-		err := j.Sync()
-		require.ErrorIs(t, err, journal.ErrFailed)
-		require.NotErrorIs(t, err, journal.ErrFull)
-		fs.Fault = nil
-		require.Equal(t, err, j.Sync())
-		require.Equal(t, err, j.Append(w.packet(5), w.next, w.time))
-		require.Equal(t, err, j.Rotate(w.state))
-		require.Less(t, j.Synced(), next)
-		require.Error(t, j.Begin(w.lineage.Child(99, next+1), codec.ModeLive, w.state))
-		require.Error(t, j.Begin(w.lineage.Child(99, j.Synced()-1), codec.ModeLive, w.state))
-
-		reader := j.Cursor(1)
-		w.fork(j.Synced())
-		require.NoError(t, j.Begin(w.lineage, codec.ModeLive, w.state))
-		w.append(t, j, 20)
-		_, gone := drain(t, reader)
-		require.Empty(t, gone)
-		synced, err := w.audit(j, 1)
-		require.ErrorContains(t, err, "ends at", "what is not synced is not told")
-		require.NoError(t, j.Sync())
-		all, err := w.audit(j, 1)
-		require.NoError(t, err)
-		require.Equal(t, synced.packets+1, all.packets)
-		w.append(t, j, 20)
-		data, gone := drain(t, reader)
-		require.Empty(t, gone)
-		require.Len(t, data, len(w.made[place{w.ids, w.lineage.Current().First}]))
-		require.NoError(t, j.Sync())
-		data, gone = drain(t, reader)
-		require.Empty(t, gone)
-		require.NotEmpty(t, data)
-		require.NoError(t, reader.Close())
-		require.Equal(t, w.next, j.Next())
-	}
-	require.NoError(t, j.Close())
-	again, err := journal.Open(cfg)
-	require.NoError(t, err)
-	require.Equal(t, "", again.Recovered().State.Diff(w.state))
-	_, err = w.audit(again, 1)
-	require.NoError(t, err)
-	require.NoError(t, again.Close())
-	require.ErrorIs(t, again.Append(nil, 1, 1), journal.ErrClosed)
-	_, err = again.Cursor(1).Next()
-	require.ErrorIs(t, err, journal.ErrClosed)
-}
-
 func drain(t *testing.T, c *journal.Cursor) (data []byte, gone []feed.Range) {
 	t.Helper()
 	for {
@@ -660,73 +513,6 @@ func TestRestartOfAnEmptySessionAfterRetention(t *testing.T) {
 		require.NoError(t, j.Retain(w.time))
 		require.NoError(t, j.Close())
 	}
-}
-
-// counting notes which files are open for reading.
-type counting struct {
-	journal.FS
-	opened atomic.Int64 // ever
-	open   atomic.Int64
-}
-
-type counted struct {
-	journal.ReadFile
-	fs *counting
-}
-
-func (c *counting) Open(name string) (journal.ReadFile, error) {
-	f, err := c.FS.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	c.opened.Add(1)
-	c.open.Add(1)
-	return counted{f, c}, nil
-}
-
-func (f counted) Close() error {
-	f.fs.open.Add(-1)
-	return f.ReadFile.Close()
-}
-
-// Files stay open for the next who reads them: so many, until they are removed or the journal is closed, and as long as
-// somebody reads them.
-func TestOpenFiles(t *testing.T) {
-	fs := &counting{FS: &memfs.FS{}}
-	w := newWorld()
-	j := w.start(t, journal.Config{Dir: "j", FS: fs, SegmentSize: journal.MinSegmentSize, RetainBytes: 1})
-	for len(files(t, fs)) < 100 {
-		w.append(t, j, 20)
-	}
-	recovered := fs.opened.Load()
-	look := func(seq uint64) *journal.Cursor {
-		c := j.Cursor(seq)
-		chunk, err := c.Next()
-		require.NoError(t, err)
-		require.True(t, chunk.Range.Contains(seq), "%v at %d", chunk.Range, seq)
-		return c
-	}
-	for range 3 {
-		look(30).Close()
-	}
-	assert.Equal(t, int64(1), fs.opened.Load()-recovered)
-	for seq := uint64(1); seq < w.next; seq += 10 {
-		look(seq).Close()
-	}
-	most := fs.open.Load()
-	assert.Less(t, most, int64(len(files(t, fs))), "not all")
-	assert.Greater(t, most, int64(10))
-
-	reading := look(2)
-	require.NoError(t, j.Retain(0))
-	require.Len(t, files(t, fs), 1)
-	assert.LessOrEqual(t, fs.open.Load(), int64(2), "the one that is read, and that which is written")
-	last := look(w.next - 1)
-	require.NoError(t, j.Close())
-	assert.Equal(t, int64(2), fs.open.Load())
-	reading.Close()
-	last.Close()
-	assert.Zero(t, fs.open.Load())
 }
 
 func files(t *testing.T, fs journal.FS, dir ...string) []string {
