@@ -157,7 +157,7 @@ rename it, so that the publisher never reads half of it.
     connections: 5                # at the same time (default: any number)
     expires: 2027-01-31           # at 00:00 UTC, as that day begins; or 2027-01-31T18:00:00Z
                                   # (default: never)`,
-		Example: `  tickfeed user add futures-desk --users users.yml --allow 'ES?6,NQ?6' --expires 2027-01-31 > token
+		Example: `  tickfeed user add futures-desk --users users.yml --expires 2027-01-31 > token
   tickfeed publish --journal j --users users.yml
   tickfeed subscribe --token-file token
   tickfeed user add risk --users users.yml --san risk.example.com`,

@@ -123,7 +123,7 @@ func TestWrongUsers(t *testing.T) {
 		{[]string{"user", "add", "a"}, "name the file with --users FILE"},
 		{[]string{"user", "add", "risk", "--users", "san.yml"}, "san.yml:1: there is a user risk already: choose another name, or remove that entry first; nothing is written"},
 		{[]string{"user", "add", "a", "--users", "new.yml", "--history", "long"}, `history: want a duration such as 24h`},
-		{[]string{"user", "add", "a", "--users", "new.yml", "--expires", "2020-01-31"}, "--expires 2020-01-31 is in the past: the user would be valid until 2020-01-31T00:00:00Z; write a time to come, such as 20"},
+		{[]string{"user", "add", "a", "--users", "new.yml", "--expires", "2020-01-31"}, "--expires 2020-01-31 is in the past: the user would be valid until 2020-01-31T00:00:00Z; write a time in the future, such as 20"},
 		{[]string{"user", "add", "--users", "new.yml"}, "name"},
 	} {
 		cmd := startCommand(t, dir, c.args...)
