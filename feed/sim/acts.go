@@ -8,6 +8,7 @@ import (
 
 	"tickfeed/feed"
 	"tickfeed/feed/decimal"
+	"tickfeed/feed/nouns"
 	"tickfeed/feed/script"
 )
 
@@ -510,7 +511,7 @@ func (m *Market) bust(out []feed.Tick, id uint32, at int64, r *script.Rule) int 
 	a := r.Does.(*action)
 	o, in, l := &m.stage.overlays[id], &m.instruments[id], &m.listings[id]
 	if k := len(o.recent); k < int(a.n) {
-		m.remark(r, id, "it has only "+itoa(int64(k))+" trades to bust")
+		m.remark(r, id, "it has only "+nouns.Count(k, "trade")+" to bust")
 	}
 	n := 0
 	for len(o.recent) > 0 && n < int(a.n) {

@@ -414,7 +414,7 @@ func (m *Market) checkLocked(r *script.Rule) error {
 		return nil
 	}
 	if at, ok := m.first(r); ok && at >= int64(m.config.DayLength) {
-		return r.Wrong("this is not within the market's day, which is %v long from %v", m.config.DayLength, m.config.Start.Format("15:04:05"))
+		return r.Wrong("this is not within the market's day, which is %v long from %v", m.config.DayLength, m.config.Start.Format("15:04:05 MST"))
 	}
 	return nil
 }

@@ -379,6 +379,9 @@ func (a *action) parseListing(p *script.Parser) error {
 		}
 		r.fields[field] = cell{text: p.Next()}
 	}
+	if strings.HasPrefix(r.fields["price"].text, "-") {
+		return fmt.Errorf("price: it must be positive: only a universe has instruments whose price may be negative")
+	}
 	l, err := r.listing(20) // as active as the 20th of the default universe
 	if err != nil {
 		var e *UniverseError // the first; it has no place but the rule's

@@ -73,6 +73,7 @@ func TestScenarioErrors(t *testing.T) {
 		{"at 10:00: bust AAPL 4", `bust must be followed by "last N"`},
 		{"at 10:00: listing", "listing must be followed by a symbol"},
 		{"at 10:00: listing X", "price: it is missing"},
+		{"at 10:00: listing X price -3", "price: it must be positive: only a universe has"},
 		{"at 10:00: listing X price 1.005", "price: 1.005 is not a multiple"},
 		{"at 10:00: luld AAPL", "\"AAPL\" must be on or off"},
 		{"at 10:00: luld on AAPL band 60%", "band must be followed by a percentage"},
@@ -86,8 +87,8 @@ func TestScenarioErrors(t *testing.T) {
 	}
 	for _, test := range []struct{ script, want string }{
 		{"at 5s: calm\nat 5s: halt NOPE,NO*", "x:2:8: no instrument of the market matches NOPE,NO*"},
-		{"at 9:00: calm", "x:1:10: this is not within the market's day, which is 1h0m0s long from 09:30:00"},
-		{"at 2h: calm", "x:1:8: this is not within the market's day, which is 1h0m0s long from 09:30:00"},
+		{"at 9:00: calm", "x:1:10: this is not within the market's day, which is 1h0m0s long from 09:30:00 EST"},
+		{"at 2h: calm", "x:1:8: this is not within the market's day, which is 1h0m0s long from 09:30:00 EST"},
 		{"at 5s: listing AAPL price 1", "x:1:8: there is an instrument AAPL@SIM already"},
 	} {
 		_, err := New(hour(t, test.script))
