@@ -21,7 +21,7 @@ import (
 
 // login dials from a host with a token, and returns the answer and the time it took.
 func (w *world) login(from, token string) (codec.Message, time.Duration) {
-	nc, err := w.net.From(from).Dial(context.Background(), "pub:1")
+	nc, err := w.connectFrom(context.Background(), w.net.From(from), "pub:1")
 	if !assert.NoError(w.t, err) {
 		return nil, 0
 	}

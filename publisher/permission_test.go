@@ -212,7 +212,7 @@ func (s *spy) hello() *codec.Hello {
 func (s *spy) run(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.r.IntN(int(8*time.Second))))
 	defer cancel()
-	nc, err := s.m.net.Dial(ctx, "pub:1")
+	nc, err := s.m.connect(ctx, "pub:1")
 	if err != nil {
 		return nil
 	}

@@ -34,6 +34,7 @@ func TestOverTLS(t *testing.T) {
 		"changes": TestChangesOfFilterWait, "goodbye of slow clients": TestSlowClientGetsItsGoodbye, "clients that do not read": TestSlowClientThatDoesNotRead,
 		"stop": TestStopWhileASlowClientParts, "liveness": TestLivenessOfSilentClients, "end": TestEndAndGoodbye, "refusals": TestRefusalsHaveCodeAndReason,
 		"silent": TestSilentConnections, "resume": TestResumeAtPositionOrFork,
+		"guesses": TestGuessesAreSlowedDown, "permissions": TestNothingForbiddenLeaves,
 	} {
 		t.Run(name, test)
 	}

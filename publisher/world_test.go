@@ -109,9 +109,9 @@ func (w *world) quotes(n int) {
 	require.NoError(w.t, w.pub.Flush(context.Background()))
 }
 
-// encrypt makes the connections TLS, if the tests were run with -tls.
+// encrypt makes the connections TLS, if the tests were run with -tls and the test has no TLS of its own.
 func (w *world) encrypt(cfg *publisher.Config) {
-	if *overTLS {
+	if *overTLS && cfg.TLS == nil {
 		a := certstest.NewAuthority("test")
 		cfg.TLS = &tls.Config{Certificates: []tls.Certificate{a.Issue(certstest.Want{Names: []string{"pub"}}).TLS}}
 		w.trust = &tls.Config{RootCAs: a.Pool(), ServerName: "pub"}
@@ -120,7 +120,12 @@ func (w *world) encrypt(cfg *publisher.Config) {
 
 // connect dials, and speaks TLS if the publisher does.
 func (w *world) connect(ctx context.Context, addr string) (net.Conn, error) {
-	nc, err := w.net.Dial(ctx, addr)
+	return w.connectFrom(ctx, w.net.From("client"), addr)
+}
+
+// connectFrom does what connect does, with the dialler of another host.
+func (w *world) connectFrom(ctx context.Context, from *netsim.Dialer, addr string) (net.Conn, error) {
+	nc, err := from.Dial(ctx, addr)
 	if err == nil && w.trust != nil {
 		return tls.Client(nc, w.trust), nil
 	}
