@@ -257,7 +257,7 @@ type GoneReason uint8
 // The reasons.
 const (
 	GoneExpired GoneReason = 1 + iota // retention dropped them
-	GoneDamaged                       // their part of the journal is damaged
+	GoneDamaged                       // the journal, or the recording, is damaged there, or lacks them
 	GoneDenied                        // they are older than the client may see
 )
 

@@ -353,10 +353,14 @@ func join(ctx context.Context, out recording.File, lineage feed.Lineage, readers
 		m.note("disowned     %s numbers that no longer belong to any session were left out", nouns.Thousands(st.Left))
 	}
 	for i, h := range st.Holes {
-		m.Holes = append(m.Holes, hole{h.Range, h.Why.String()})
+		why, text := h.Why.String(), h.Why.String()+", and none of the recordings has them"
+		if h.Unrecorded {
+			why, text = "unrecorded", "in none of the recordings"
+		}
+		m.Holes = append(m.Holes, hole{h.Range, why})
 		m.Missing += h.Len()
 		if i < shownDamage {
-			m.note("missing      %v: %s, none of the recordings has them", h.Range, h.Why)
+			m.note("missing      %v: %s", h.Range, text)
 		}
 	}
 	if more := len(st.Holes) + st.More - shownDamage; more > 0 {

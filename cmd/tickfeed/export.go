@@ -261,7 +261,7 @@ type exportSummary struct {
 	NotAsked    uint64            `json:"not_asked"`
 	Withheld    uint64            `json:"withheld"`
 	Gone        uint64            `json:"gone"`
-	GoneDamaged uint64            `json:"gone_damaged"` // the part of Gone that was damaged before it was recorded
+	GoneDamaged uint64            `json:"gone_damaged"` // the part of Gone that was damaged, or missing, in what was recorded
 	Damaged     uint64            `json:"damaged"`
 	Damages     int               `json:"damages"`
 	Torn        int64             `json:"torn_bytes"`

@@ -62,7 +62,7 @@ publisher sent a packet, events is when the venue made the changes. The rate is 
 
 With --verify, a recording is whole if every checksum holds, every packet can be decoded, and every number
 that it covers is there: none is damaged, and none is listed as gone, whatever the reason (the publisher
-had removed it, or it was damaged before it was recorded). Numbers that were not asked for, and numbers
+had removed it, or it was damaged or missing in what the recording was made of). Numbers that were not asked for, and numbers
 that the recorder's own slow-consumer policy withheld, are not faults; their counts are printed. The directory
 of a journal is also checked as a whole: no file may be missing, foreign or swapped with another. Add
 --retained if a retention may have removed its first files.

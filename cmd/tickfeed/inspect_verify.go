@@ -250,7 +250,7 @@ func goneReason(name string) string {
 	case codec.GoneDenied.String():
 		return "the recorder's user may not see the past that they are in"
 	case codec.GoneDamaged.String():
-		return "they were damaged before they were recorded"
+		return "they were damaged, or missing, in what this was made of"
 	}
 	return name
 }

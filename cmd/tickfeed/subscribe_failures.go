@@ -85,7 +85,7 @@ func lostReason(c *subscriber.Change, count uint64) string {
 	case c.Reason == codec.GoneDenied:
 		return "this user may not see " + these + ", which are older than its permission allows; whoever runs the publisher can allow more of the past (history)"
 	case c.Reason == codec.GoneDamaged:
-		return "the publisher's copy of " + these + " is damaged"
+		return "the publisher's journal, or recording, is damaged there, or lacks " + these
 	}
 	return "the publisher no longer has " + these
 }

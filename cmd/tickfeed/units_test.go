@@ -107,8 +107,8 @@ func TestAccountText(t *testing.T) {
 			feed.Totals{Lost: 1000, Expired: 999}, 0, "next seq 1002"),
 		"account: 12,345,678 ticks, 0 recoveries, 1,234 withheld, 0 lost, 2,345 disowned, 3,456 duplicated; 2 connections": accountText(12_345_678, 0, 0,
 			feed.Totals{Withheld: 1234, Disowned: 2345}, 3456, "2 connections"),
-		"the publisher no longer keeps this number":      lostReason(&subscriber.Change{Reason: codec.GoneExpired}, 1),
-		"the publisher's copy of these 1,234 is damaged": lostReason(&subscriber.Change{Reason: codec.GoneDamaged}, 1234),
+		"the publisher no longer keeps this number":                                                                                                  lostReason(&subscriber.Change{Reason: codec.GoneExpired}, 1),
+		"the publisher's journal, or recording, is damaged there, or lacks these 1,234":                                                              lostReason(&subscriber.Change{Reason: codec.GoneDamaged}, 1234),
 		"this user may not see these 2, which are older than its permission allows; whoever runs the publisher can allow more of the past (history)": lostReason(&subscriber.Change{Reason: codec.GoneDenied}, 2),
 		"the publisher has no session in common with the position, and cannot send these 2":                                                          lostReason(&subscriber.Change{Unrelated: true}, 2),
 	} {

@@ -176,7 +176,7 @@ const (
 	SkipNotAsked SkipKind = iota // the recording's filter leaves them out
 	SkipWithheld                 // by the recorder's slow-consumer policy
 	SkipExpired                  // gone: retention had removed them
-	SkipDamaged                  // gone: they were damaged
+	SkipDamaged                  // gone: they were damaged, or missing, in what this is made of
 )
 
 func (k SkipKind) String() string {

@@ -103,8 +103,8 @@ type TicksStats struct {
 	NotAsked uint64 // numbers that the recorded line left out; an upper bound if the line is filtered
 	Withheld uint64 // numbers that the line's slow-consumer policy left out
 	Gone     uint64 // numbers that the recording lists as gone
-	// GoneDamaged is the part of Gone that was damaged before it was recorded; the publisher had discarded the
-	// rest.
+	// GoneDamaged is the part of Gone that was damaged, or missing, in what the recording was made of; the publisher had discarded
+	// the rest.
 	GoneDamaged uint64
 	Damaged     uint64 // numbers lost by damage
 	Damages     int    // damaged places, except the torn end of a recording that was not closed

@@ -263,7 +263,14 @@ func TestJoinHoles(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, got, "packet 2026-03-02T14:30:00Z base=0\n  gone 3 damaged\nrestate\nsnapshot\n")
 	assert.Contains(t, got, "  quote MSFT 400 2 401 2\nend\npacket 2026-03-02T14:30:02Z\n")
-	assert.Equal(t, []edit.Hole{{Range: feed.Range{From: 4, To: 7}, Why: recording.SkipDamaged}}, st.Holes)
+	assert.Equal(t, []edit.Hole{{Range: feed.Range{From: 4, To: 7}, Why: recording.SkipDamaged, Unrecorded: true}}, st.Holes)
+
+	damaged := strings.Replace(day, "packet 2026-03-02T14:30:01Z\n  quote MSFT 400 1 401 1\n  trade AAPL 187.5 1\n  quote MSFT 400 2 401 2\n", "bytes 0011\n", 1)
+	damaged, _, _ = strings.Cut(damaged, "packet 2026-03-02T14:30:03Z\n")
+	damaged = strings.Replace(damaged, "packet 2026-03-02T14:30:02Z\n", "packet 2026-03-02T14:30:02Z seq=7\n", 1) + "closed\n"
+	_, st, err = join(t, damaged, part(t, "seq:9", ""))
+	require.NoError(t, err)
+	assert.Equal(t, []edit.Hole{{Range: feed.Range{From: 4, To: 7}, Why: recording.SkipDamaged}, {Range: feed.Range{From: 8, To: 9}, Why: recording.SkipDamaged, Unrecorded: true}}, st.Holes)
 
 	withheld := strings.Replace(day, "  quote MSFT 400 1 401 1\n  trade AAPL 187.5 1\n  quote MSFT 400 2 401 2\n", "  withheld 3\n", 1)
 	got, st, err = join(t, withheld, part(t, "seq:4", "seq:6"))

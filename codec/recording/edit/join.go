@@ -35,6 +35,9 @@ const MaxHoles = 100
 type Hole struct {
 	feed.Range
 	Why recording.SkipKind
+	// Unrecorded is true if no recording covers the numbers, and none is damaged there. Why is then recording.SkipDamaged, because
+	// the stream has no reason of its own for that.
+	Unrecorded bool
 }
 
 // A DisagreeError reports two recordings with different ticks under the same numbers.
@@ -167,7 +170,8 @@ type joiner struct {
 	session feed.SessionID // the session being written
 	seed    uint32
 	next    uint64
-	broken  bool // a hole ends at next: the state must be written
+	broken  bool          // a hole ends at next: the state must be written
+	damaged feed.RangeSet // numbers from next on in damaged parts of the recordings, as far as these were read
 	stats   JoinStats
 	buf     []byte
 }
@@ -201,6 +205,8 @@ func (t *track) advance() error {
 			switch {
 			case item.Kind == recording.KindDamage || item.Kind == recording.KindTorn && !item.Range.Empty():
 				t.stats.Damages++
+				t.damaged.Remove(feed.Range{To: t.joiner.next})
+				t.damaged.Add(item.Range)
 			case item.Kind == recording.KindTorn:
 				t.stats.Torn += item.Size
 			}
@@ -273,11 +279,19 @@ func (j *joiner) step() (bool, error) {
 	if from != nil {
 		return true, j.packet(from)
 	}
-	hole := Hole{feed.Range{From: j.next, To: least}, recording.SkipDamaged}
+	hole := Hole{Range: feed.Range{From: j.next, To: least}, Why: recording.SkipDamaged, Unrecorded: true}
 	for _, t := range j.tracks {
 		if t.raw != nil && t.h.First <= j.next { // it gives the reason
-			hole.Why, hole.To = t.hole, min(hole.To, t.end())
+			hole.Why, hole.To, hole.Unrecorded = t.hole, min(hole.To, t.end()), false
 			break
+		}
+	}
+	for _, d := range j.damaged.Ranges() {
+		switch {
+		case hole.Unrecorded && d.Contains(j.next):
+			hole.To, hole.Unrecorded = min(hole.To, d.To), false
+		case hole.Unrecorded && d.From > j.next:
+			hole.To = min(hole.To, d.From)
 		}
 	}
 	if _, owned, _ := j.lineage.Owner(j.next); hole.To > owned.To {
@@ -345,7 +359,7 @@ func (j *joiner) packet(t *track) error {
 	if t.h.First != j.next || t.h.First+t.h.Count != end || t.fold.header.Seed != j.seed {
 		out, _, err := recording.AppendPart(j.buf[:0], &t.h, t.raw, j.next, end, nil, j.seed)
 		if err != nil {
-			return j.gone(Hole{feed.Range{From: j.next, To: end}, recording.SkipDamaged}) // not a sound packet
+			return j.gone(Hole{Range: feed.Range{From: j.next, To: end}, Why: recording.SkipDamaged}) // not a sound packet
 		}
 		p, j.buf = out, out[:0]
 	}
@@ -394,10 +408,10 @@ func (j *joiner) gone(h Hole) error {
 		if err := j.w.Append(codec.AppendPacket(nil, &p, entry, j.seed), h.From+n, last); err != nil {
 			return err
 		}
-		if k := len(j.stats.Holes); k > 0 && j.stats.More == 0 && j.stats.Holes[k-1].To == h.From && j.stats.Holes[k-1].Why == h.Why {
+		if k := len(j.stats.Holes); k > 0 && j.stats.More == 0 && j.stats.Holes[k-1].To == h.From && j.stats.Holes[k-1].Why == h.Why && j.stats.Holes[k-1].Unrecorded == h.Unrecorded {
 			j.stats.Holes[k-1].To += n
 		} else if k < MaxHoles {
-			j.stats.Holes = append(j.stats.Holes, Hole{feed.Range{From: h.From, To: h.From + n}, h.Why})
+			j.stats.Holes = append(j.stats.Holes, Hole{feed.Range{From: h.From, To: h.From + n}, h.Why, h.Unrecorded})
 		} else {
 			j.stats.More++
 		}
