@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -80,6 +81,12 @@ func TestTextOfAFigureIsARow(t *testing.T) {
 	require.NoError(t, f.WriteText(&b))
 	assert.Equal(t, []string{"throughput:", "100", "ticks", "a", "call", "55.0M/s", "(50.0M/s–60.0M/s)", "raw", "TCP", "110M/s", "0.50", "(0.50–0.50)", "≥", "0.40", "×", "yes"},
 		strings.Fields(b.String()))
+	assert.Equal(t, "throughput: 100 ticks a call: 55.0M/s (50.0M/s–60.0M/s); limit of the same run raw TCP 110M/s; ratio 0.50 (0.50–0.50); target ≥ 0.40 × yes", f.Sentence())
+	f.rows = []string{}
+	assert.Contains(t, f.Sentence(), "55.0M/s", "a figure whose row is that of another")
+	var header strings.Builder
+	require.NoError(t, WriteHeader(&header))
+	assert.Equal(t, TableWidth+1, utf8.RuneCountInString(header.String()))
 	for want, f := range map[string]Figure{
 		"12.3 µs": {Unit: Seconds}, "10.0 s": {Unit: Seconds}, "999 ns": {Unit: Seconds}, "1.50 s": {Unit: Seconds}, "4.00 KiB": {Unit: Bytes}, "0.35": {Unit: Cores}, "10.0k/s": {Unit: TicksPerSecond}, "17.0 ns": {Unit: CPUSeconds},
 	} {

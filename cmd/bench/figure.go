@@ -108,16 +108,37 @@ func WriteHeader(w io.Writer) error {
 	return writeRow(w, cells)
 }
 
+// TableWidth is the width of the table, in columns.
+const TableWidth = 166
+
 // WriteText writes f as a line of the table.
 func (f *Figure) WriteText(w io.Writer) error {
-	if f.rows != nil {
-		for _, row := range f.rows {
-			if _, err := fmt.Fprintln(w, f.Scenario+": "+row); err != nil {
-				return err
-			}
-		}
-		return nil
+	if f.rows == nil {
+		return writeRow(w, f.cells())
 	}
+	for _, row := range f.rows {
+		if _, err := fmt.Fprintln(w, f.Scenario+": "+row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Sentence returns the line of the table that WriteText writes as a sentence, for a terminal on which the table has no room.
+func (f *Figure) Sentence() string {
+	cells := f.cells()
+	text := cells[0] + ": " + cells[1]
+	for i, c := range columns[2:] {
+		if cell := cells[i+2]; cell != "" {
+			title, _, _ := strings.Cut(c.title, " (")
+			text += "; " + title + " " + cell
+		}
+	}
+	return text
+}
+
+// cells returns the cells of the line of f, one for each column.
+func (f *Figure) cells() []string {
 	cells := []string{f.Scenario + ": " + f.Name, f.spread(f.Measured), "", "", "", ""}
 	if f.Limit != nil {
 		cells[2] = f.Against + " " + f.value(f.Limit.Median)
@@ -137,13 +158,13 @@ func (f *Figure) WriteText(w io.Writer) error {
 		if f.Reached != nil && *f.Reached {
 			cells[4] += " yes"
 		} else if f.Reached != nil {
-			cells[4] += " NO "
+			cells[4] += " NO"
 		}
 	}
 	if f.PublisherCPU != nil && f.SubscriberCPU != nil {
 		cells[5] = nanosText(f.PublisherCPU.Median) + " + " + nanosText(f.SubscriberCPU.Median) + " ns"
 	}
-	return writeRow(w, cells)
+	return cells
 }
 
 func (f *Figure) spread(s *Spread) string {

@@ -74,8 +74,8 @@ var orders = map[string]func(a, b *Conn) int{
 	},
 }
 
-// A connList is the response of /connz.
-type connList struct {
+// A ConnList is the response of /connz.
+type ConnList struct {
 	Total int    `json:"total"`
 	Sort  string `json:"sort"`
 	Conns []Conn `json:"connections"`
@@ -105,8 +105,8 @@ func (s *Site) connz(x *exchange) {
 }
 
 // list sorts conns, keeps the first limit of them, and completes those.
-func list(conns []Conn, by string, order func(a, b *Conn) int, limit int) *connList {
-	l := &connList{Total: len(conns), Sort: by}
+func list(conns []Conn, by string, order func(a, b *Conn) int, limit int) *ConnList {
+	l := &ConnList{Total: len(conns), Sort: by}
 	sorted := make([]*Conn, len(conns))
 	for i := range conns {
 		sorted[i] = &conns[i]
@@ -168,9 +168,6 @@ func (c *Conn) Instruments(sep string) string {
 	return text
 }
 
-// tableWidth is the width of the table of connections, in columns, if their names are not extraordinary.
-const tableWidth = 100
-
 // A column is a column of that table.
 type column struct {
 	head string
@@ -225,8 +222,11 @@ var narrowing = []struct {
 	{"FILTER", 24}, {"BYTES", 0}, {"ADDRESS", 15}, {"NAME", 10}, {"FILTER", 8}, {"USER", 8}, {"FOR", 0}, {"POSITION", 0},
 }
 
-// String is the list as a table.
-func (l *connList) String() string {
+// String is the list as a table of any width.
+func (l *ConnList) String() string { return l.Table(0) }
+
+// Table is the list as a table that fits width columns, if that can be done by the steps of narrowing; 0 means any width.
+func (l *ConnList) Table(width int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s of %s, by %s\n", nouns.Thousands(len(l.Conns)), nouns.Count(l.Total, "connection"), l.Sort)
 	if len(l.Conns) == 0 {
@@ -244,7 +244,10 @@ func (l *connList) String() string {
 		}
 	}
 	for _, step := range narrowing {
-		over := 2*(len(table)-1) - tableWidth
+		if width == 0 {
+			break
+		}
+		over := 2*(len(table)-1) - width
 		for _, cells := range table {
 			over += widest(cells)
 		}

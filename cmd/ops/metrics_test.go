@@ -23,6 +23,7 @@ import (
 	"tickfeed/codec/certs"
 	"tickfeed/codec/certs/certstest"
 	"tickfeed/feed"
+	"tickfeed/feed/nouns"
 	"tickfeed/publisher"
 	"tickfeed/publisher/publishertest"
 	"tickfeed/publisher/users"
@@ -429,8 +430,8 @@ func TestConnectionsShowWhatIsInForce(t *testing.T) {
 	}
 }
 
-// The table of connections fits 100 columns: what says nothing is left out, long texts are cut, and of a table that is still too wide
-// the columns that matter less are left out. A connection that lags is behind, and numbers have commas.
+// The table of connections fits a terminal: what says nothing is left out, long texts are cut, and of a table that is still too wide
+// the columns that matter less are left out. Without a width, nothing is. A connection that lags is behind, and numbers have commas.
 func TestConnectionsFitTheScreen(t *testing.T) {
 	since := time.Now().Add(-50 * time.Hour)
 	long := ops.Conn{
@@ -448,13 +449,23 @@ func TestConnectionsFitTheScreen(t *testing.T) {
 		{[]ops.Conn{{Number: 1, Name: "new"}}, []string{"CONN  NAME  STATE  LAG  TIME  FILTER\n1     new   live   0    0s    *\n"}},
 	} {
 		w := &world{sites: map[string]*ops.Site{"test": {Command: "test", Conns: func() []ops.Conn { return test.conns }}}}
-		b, err := io.ReadAll(w.ask("test", "GET", "/connz?format=text", "").Body)
-		require.NoError(t, err)
-		for line := range strings.Lines(string(b)) {
+		var list ops.ConnList
+		require.NoError(t, encoding.NewDecoder(w.ask("test", "GET", "/connz", "").Body).Decode(&list))
+		table := list.Table(100)
+		for line := range strings.Lines(table) {
 			assert.LessOrEqual(t, utf8.RuneCountInString(line)-1, 100, line)
 		}
 		for _, want := range test.want {
-			assert.Contains(t, string(b), want)
+			assert.Contains(t, table, want)
+		}
+		b, err := io.ReadAll(w.ask("test", "GET", "/connz?format=text", "").Body)
+		require.NoError(t, err)
+		assert.NotContains(t, string(b), "…")
+		for _, c := range test.conns {
+			assert.Contains(t, string(b), c.Name+" ")
+			if c.Bytes > 0 {
+				assert.Contains(t, string(b), nouns.Thousands(c.Bytes), "a pipe has no width")
+			}
 		}
 	}
 }

@@ -241,14 +241,28 @@ func (p *program) benchOutput(cfg *bench.Config, asJSON bool, print func(write f
 		}
 		cfg.Figure = func(f *bench.Figure) { print(func() error { return lines.Encode(f) }) }
 	} else {
+		s, width := p.screen(p.stdout), terminalWidth(p.stdout)
+		narrow := width > 0 && width < bench.TableWidth
 		cfg.Machine = func(m *bench.Machine) {
 			print(func() error {
-				_, err := fmt.Fprintf(p.stdout, "%d processors, %s, %s; ticks of %s: %s held, %.1f bytes each, %.1f %% of quotes and trades in a fixed-width pattern\n\n",
+				text := fmt.Sprintf("%d processors, %s, %s; ticks of %s: %s held, %.1f bytes each, %.1f %% of quotes and trades in a fixed-width pattern",
 					m.Processors, m.Platform, m.Go, printable(m.Ticks), formatCount(float64(m.Held)), m.TickSize, m.FixedWidth*100)
+				_, err := fmt.Fprintf(p.stdout, "%s\n\n", s.fit(text, "  "))
+				if narrow {
+					return err
+				}
 				return errors.Join(err, bench.WriteHeader(p.stdout))
 			})
 		}
-		cfg.Figure = func(f *bench.Figure) { print(func() error { return f.WriteText(p.stdout) }) }
+		cfg.Figure = func(f *bench.Figure) {
+			print(func() error {
+				if !narrow {
+					return f.WriteText(p.stdout)
+				}
+				_, err := fmt.Fprintln(p.stdout, s.fit(f.Sentence(), "  "))
+				return err
+			})
+		}
 	}
 }
 

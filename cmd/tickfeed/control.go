@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -215,7 +216,9 @@ func (p *program) control(ctx context.Context, o *controlOptions, args []string)
 	}
 	addr := client.Addr
 	accept := "text/plain"
-	if o.json {
+	width := p.screen(p.stdout).width
+	table := verb.path == "connz" && !o.json && width > 0 // the command does not know how wide the terminal is
+	if o.json || table {
 		accept = "application/json"
 	}
 	answer, err := client.Ask(ctx, path, body, accept, controlTimeout)
@@ -234,6 +237,13 @@ func (p *program) control(ctx context.Context, o *controlOptions, args []string)
 			return output(err)
 		}
 		return p.awaitEnd(ctx, client, answer)
+	}
+	if table {
+		var list ops.ConnList
+		if err := json.Unmarshal(text, &list); err != nil {
+			return fmt.Errorf("%s: the answer is no list of connections: %w", addr, err)
+		}
+		text = []byte(strings.TrimRight(list.Table(width), "\n"))
 	}
 	shown := printable(string(text))
 	if !strings.Contains(shown, "\n") { // a table keeps its lines

@@ -326,12 +326,13 @@ func (p *program) showCase(o *examOptions, cases []*exam.Case) error {
 			fmt.Fprintln(&b, line)
 		}
 	} else {
-		fmt.Fprintf(&b, "%s: %s\nPROTOCOL.md, %q\n", c.ID, c.Rule, c.Section)
+		screen := p.screen(p.stdout)
+		fmt.Fprintf(&b, "%s\nPROTOCOL.md, %q\n", screen.fit(c.ID+": "+c.Rule, "  "), c.Section)
 		switch {
 		case c.Drive != nil:
-			b.WriteString("\n" + c.Drive.Describe())
+			b.WriteString("\n" + screen.fit(c.Drive.Describe(), "  "))
 		case c.Does != "":
-			fmt.Fprintf(&b, "\nWhat happens: %s\n", wrap(c.Does, columns-14, "  "))
+			fmt.Fprintf(&b, "\n%s\n", screen.fit("What happens: "+c.Does, "  "))
 		}
 		for i, s := range c.Streams {
 			fmt.Fprintf(&b, "\nconnection %d of %d, %d bytes; the client says hello with\n", i+1, len(c.Streams), len(s.Bytes))

@@ -181,8 +181,9 @@ func (p *program) checkPublish(ctx context.Context, o *publishOptions, paths []s
 	for _, w := range append(c.warnings, o.warnings(who)...) {
 		c.add("warning", w, nil)
 	}
+	s := p.screen(p.stdout)
 	for _, line := range c.lines {
-		if _, err := fmt.Fprintln(p.stdout, line); err != nil {
+		if _, err := fmt.Fprintln(p.stdout, s.fit(line, "          ")); err != nil {
 			return output(err)
 		}
 	}

@@ -19,6 +19,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"tickfeed/cmd/bench"
 )
 
 // A shell is an interactive bash in a pseudo-terminal of 80 columns, as a person has it: with job control.
@@ -274,6 +276,7 @@ func TestTerminalWidth(t *testing.T) {
 		"merge day.tick day.tick -o x.tick --force", "merge day.tick day.tick --by-time -o x.tick --force", "version", "control status",
 		"pubish", "replay nothing.tick", "publish --rate many", "publish --listen :8425 --token-file nothing", "inspect --verify --packets day.tick", "cut day.tick -o x.tick --from 2031-01-01T00:00", "subscribe --from nowhere --max-attempts 1",
 		"subscribe --max-attempts 2 --max-backoff 1ms", "TICKFEED_RATEE=1 version", "help formats", "help scenarios", "help",
+		"publish --check", "publish --check --scenario luld --users nothing", "publish --list", "inspect --facts day.tick", "exam --show recover-dropped-tick",
 	}
 	for _, name := range []string{"bench", "completion", "control", "cut", "demo", "export", "import", "inspect", "merge", "publish", "record", "replay", "sim", "subscribe", "version"} {
 		commands = append(commands, "help "+name)
@@ -337,6 +340,30 @@ func TestReplayFollowsTheWidth(t *testing.T) {
 	sh.send("q")
 	_, code := sh.prompted()
 	assert.Zero(t, code)
+}
+
+// A benchmark writes its table only where there is room for it.
+func TestBenchFitsTerminal(t *testing.T) {
+	for _, columns := range []uint16{80, bench.TableWidth - 1, bench.TableWidth} {
+		master, slave := newTerminal(t)
+		require.NoError(t, unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: columns}))
+		p := &program{stdout: slave}
+		var cfg bench.Config
+		p.benchOutput(&cfg, false, func(write func() error) { assert.NoError(t, write()) })
+		cfg.Machine(&bench.Machine{Processors: 2, Platform: "linux/amd64", Go: "go1.26", Ticks: "sim", Held: 65_500, TickSize: 27.6, FixedWidth: 1})
+		cfg.Figure(&bench.Figure{Scenario: "throughput", Name: "1 subscriber, 100 ticks a call", Unit: bench.TicksPerSecond,
+			Measured: bench.NewSpread([]float64{34e6, 35e6, 36e6}), Limit: bench.NewSpread([]float64{145e6}), Against: "raw TCP", Ratio: bench.NewSpread([]float64{0.24})})
+		b := make([]byte, 4096)
+		var text string
+		for !strings.Contains(text, "0.24") {
+			n, err := master.Read(b)
+			require.NoError(t, err)
+			text += string(b[:n])
+		}
+		text = strings.ReplaceAll(text, "\r", "")
+		assertFits(t, text, int(columns), fmt.Sprint(columns))
+		assert.Equal(t, columns >= bench.TableWidth, strings.Contains(text, "measured (range)"))
+	}
 }
 
 // Each of standard output and standard error has colours if it is a terminal that can show them, and if nobody has asked for none.
