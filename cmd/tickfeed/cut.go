@@ -44,7 +44,8 @@ bytes. It begins with a snapshot, so that it can be read and replayed alone. A f
 format is imported first. ` + pipesHelp + `
 
 With --symbols, the numbers of other instruments are skipped, and the new recording marks them as not
-asked for. Damaged numbers of the part are gone in the new recording, and are reported at the end.
+asked for. Damaged numbers of the part are gone in the new recording, and are reported at the end: the exit
+code is then 3.
 
 ` + placesHelp,
 		Example: `  tickfeed cut day.tick --from 14:30 --to 14:45 -o open.tick
@@ -104,6 +105,7 @@ func (p *program) cut(ctx context.Context, o *cutOptions, path string) (err erro
 			if st.Damages > 0 {
 				m.note("damage       in %s: %s", nouns.Count(st.Damages, "place"), nouns.Are(st.Missing, "number", "gone"))
 			}
+			m.wrong = damaged(uint64(st.Damages), st.Missing, "the output")
 			return m, err
 		})
 }
@@ -125,6 +127,8 @@ type remade struct {
 	Torn    int64    `json:"torn_bytes,omitempty"`
 
 	notes []string
+	lost  uint64 // numbers of a join that none of the recordings has, or lists as gone
+	wrong error  // the exit code is 3, although the recording is written, because ticks are missing from it; nil if none is
 }
 
 type hole struct {
@@ -193,14 +197,25 @@ func (p *program) remake(ctx context.Context, r remaking, do func(context.Contex
 		if err != nil {
 			return err
 		}
-		_, err = p.stdout.Write(append(printableJSON(b), '\n'))
-		return output(err)
+		if _, err = p.stdout.Write(append(printableJSON(b), '\n')); err != nil {
+			return output(err)
+		}
+		return m.wrong
 	}
 	p.notef("%s:", r.output)
 	for _, n := range m.notes {
 		p.notef("%s", n)
 	}
-	return nil
+	return m.wrong
+}
+
+// damaged returns the error that export, cut, merge and publish end with if the recordings that they read are damaged in places, so
+// that numbers are missing from what they write; nil if none is.
+func damaged(places, missing uint64, from string) error {
+	if missing == 0 {
+		return nil
+	}
+	return wrong("%s: %s from %s", nouns.Count(places, "damaged place"), nouns.Are(missing, "number", "missing"), from)
 }
 
 // mergeOptions are the flags of merge.
@@ -223,7 +238,7 @@ func (p *program) mergeCommand() *cobra.Command {
 Recordings of one session and its successors, such as the files of a journal or of record --rotate-size,
 are joined, and every tick keeps its number. Where recordings overlap they must have the same ticks, and
 one can supply ticks that another lost. Numbers that none of them has are gone, and are reported at the
-end.
+end: the exit code is then 3, as it is if numbers are damaged in unrelated recordings.
 
 Unrelated recordings are merged by time, tick by tick, into a new session with new numbers, in the order
 in which "tickfeed replay" plays them together. Time is market time: a tick without an event time, or
@@ -295,16 +310,16 @@ func names(all []*openRecording) string {
 }
 
 // joinRelated returns all, unless merge would join them because they are several recordings of one lineage: then it
-// returns the joined recording, in a temporary file. It closes the recordings that it does not return, all of them on an
-// error. The error has its exit code.
-func joinRelated(ctx context.Context, all []*openRecording) (_ []*openRecording, err error) {
+// returns the joined recording, in a temporary file, and how many numbers are missing from it because none of the recordings has
+// them. It closes the recordings that it does not return, all of them on an error. The error has its exit code.
+func joinRelated(ctx context.Context, all []*openRecording) (_ []*openRecording, missing uint64, err error) {
 	defer func() {
 		if err != nil {
 			closeAll(all)
 		}
 	}()
 	if len(all) < 2 {
-		return all, nil
+		return all, 0, nil
 	}
 	var open []func() (*recording.Reader, error)
 	for _, r := range all {
@@ -313,9 +328,9 @@ func joinRelated(ctx context.Context, all []*openRecording) (_ []*openRecording,
 	lineage, err := edit.Lineage(ctx, open)
 	switch {
 	case errors.Is(err, edit.ErrUnrelated), errors.As(err, new(*edit.FiltersError)):
-		return all, nil
+		return all, 0, nil
 	case err != nil:
-		return nil, err
+		return nil, 0, err
 	}
 	joined, err := openTemporary(names(all), func(f *os.File) error {
 		var readers []*recording.Reader
@@ -327,14 +342,17 @@ func joinRelated(ctx context.Context, all []*openRecording) (_ []*openRecording,
 			readers = append(readers, reader)
 		}
 		var read atomic.Int64
-		_, err := join(ctx, f, lineage, readers, all, &read)
+		m, err := join(ctx, f, lineage, readers, all, &read)
+		if m != nil {
+			missing = m.lost
+		}
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	closeAll(all)
-	return []*openRecording{joined}, nil
+	return []*openRecording{joined}, missing, nil
 }
 
 func join(ctx context.Context, out recording.File, lineage feed.Lineage, readers []*recording.Reader, all []*openRecording, read *atomic.Int64) (*remade, error) {
@@ -368,6 +386,9 @@ func join(ctx context.Context, out recording.File, lineage feed.Lineage, readers
 	}
 	if st.Damages > 0 {
 		m.note("damage       in %s of the recordings", nouns.Count(st.Damages, "place"))
+	}
+	if m.lost = st.Missing; m.lost > 0 {
+		m.wrong = wrong("%s: in none of the recordings", nouns.Are(st.Missing, "number", "missing"))
 	}
 	if st.Torn > 0 {
 		m.Torn = st.Torn
@@ -414,10 +435,12 @@ func mergeByTime(ctx context.Context, out recording.File, readers []*recording.R
 		return nil, wrong("%s: there are no ticks", names(all))
 	}
 	m := &remade{Ticks: st.Ticks}
+	lost := uint64(0)
 	m.note("merged       %s of %s by %v time, in session %v with new numbers", nouns.Count(st.Ticks, "tick"), nouns.Count(uint64(st.Instruments), "instrument"), clock, h.Lineage[0].ID)
 	for i, s := range st.Sources {
 		m.Damages += int(s.Damages)
 		m.Missing += s.Lost
+		lost += s.Damaged
 		text := nouns.Count(s.Ticks, "tick")
 		for _, x := range []struct {
 			n    uint64
@@ -429,5 +452,6 @@ func mergeByTime(ctx context.Context, out recording.File, readers []*recording.R
 		}
 		m.note("             %s: %s", all[i].title(), text)
 	}
+	m.wrong = damaged(uint64(m.Damages), lost, "the output")
 	return m, err
 }

@@ -530,10 +530,7 @@ func (e *exporting) report(asJSON bool) error {
 	if s.Damages > 0 && s.Format == formatText {
 		return wrong("%s: bytes that cannot be decoded are exported as they are", nouns.Count(s.Damages, "damaged place"))
 	}
-	if s.Damages > 0 {
-		return wrong("%s: %s from the output", nouns.Count(s.Damages, "damaged place"), nouns.Are(s.Damaged, "number", "missing"))
-	}
-	return nil
+	return damaged(uint64(s.Damages), s.Damaged, "the output")
 }
 
 func countsByKind(counts []uint64) map[string]uint64 {

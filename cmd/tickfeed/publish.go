@@ -75,7 +75,7 @@ what of standard input is first copied to a temporary file, ` + spoolBound + `);
 whose ticks get new numbers (replay keeps the recorded numbers and pace). Files are published as fast as
 --rate allows (default: no limit). At the end of the files the publisher announces that the source has
 ended, and serves late joiners until Ctrl-C or, with --exit-at-end, until all subscribers have
-everything.
+everything; the exit code is then 3 if numbers are missing because the recordings are damaged.
 
 With --journal, every tick is written to disk before it is sent: a publisher that is killed and started
 again with the same directory continues the numbering, and its subscribers reconnect and continue. The

@@ -37,6 +37,7 @@ type service struct {
 	who       admission
 	announcer
 	ticks  atomic.Uint64
+	short  error         // the recordings are damaged: the exit code at their end
 	drains chan drainage // 1 slot: the order to drain
 	reload *reloader
 }
@@ -141,6 +142,9 @@ func (s *service) close(ctx context.Context, err error) error {
 		ticks = head - s.pub.Lineage().Current().First
 	}
 	s.say("stopped", fmt.Sprintf("stopped: %s published, next seq %d", nouns.Count(ticks, "tick"), head), "ticks", ticks, "head", head)
+	if err == nil {
+		err = s.short
+	}
 	return err
 }
 
@@ -252,6 +256,10 @@ func (s *service) feed(ctx, feeding context.Context) error {
 	}
 	if err := s.allHave(ctx); err != nil {
 		return err
+	}
+	if s.input.recorded != nil {
+		st := s.input.recorded.Stats()
+		s.short = damaged(st.Damages, st.Damaged, "what was published")
 	}
 	return errOver
 }

@@ -214,7 +214,7 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 	for _, r := range recordings {
 		s.names = append(s.names, r.name)
 	}
-	if recordings, err = joinRelated(ctx, recordings); err != nil {
+	if recordings, s.missing, err = joinRelated(ctx, recordings); err != nil {
 		return err
 	}
 	defer closeAll(recordings)
@@ -278,6 +278,7 @@ type replaying struct {
 
 	startAt   time.Time
 	byPublish bool         // times are publish times, not market times
+	missing   uint64       // numbers that none of several joined recordings has
 	web       net.Listener // of --http; nil for none
 	begun     bool         // the first session was announced; used by the player's goroutine only
 }
@@ -301,8 +302,8 @@ func (s *replaying) result(ctx context.Context, err error) error {
 		return wrong("%s: %w", strings.Join(s.names, " "), err)
 	case err == nil && ctx.Err() != nil:
 		return s.p.stopped()
-	case err == nil && s.o.exitAtEnd && st.Damaged > 0:
-		return wrong("%s: damaged: %s, and reported to the subscribers as lost", strings.Join(s.names, " "), nouns.Are(st.Damaged, "tick", "missing"))
+	case err == nil && s.o.exitAtEnd && st.Damaged+s.missing > 0:
+		return wrong("%s: damaged: %s, and reported to the subscribers as lost", strings.Join(s.names, " "), nouns.Are(st.Damaged+s.missing, "tick", "missing"))
 	}
 	return err
 }

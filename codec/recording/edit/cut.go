@@ -127,9 +127,11 @@ func (c *cutter) item(item *recording.Item) error {
 			}
 		}
 	case recording.KindDamage, recording.KindTorn:
-		if c.w != nil {
+		if c.w != nil || c.cfg.From.IsZero() {
 			c.stats.Damages++
 			c.stats.Missing += item.Range.Len()
+		}
+		if c.w != nil {
 			if err := c.gone(item.Range); err != nil {
 				return err
 			}

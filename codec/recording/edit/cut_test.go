@@ -271,11 +271,13 @@ func TestJoinHoles(t *testing.T) {
 	_, st, err = join(t, damaged, part(t, "seq:9", ""))
 	require.NoError(t, err)
 	assert.Equal(t, []edit.Hole{{Range: feed.Range{From: 4, To: 7}, Why: recording.SkipDamaged}, {Range: feed.Range{From: 8, To: 9}, Why: recording.SkipDamaged, Unrecorded: true}}, st.Holes)
+	assert.Equal(t, uint64(4), st.Missing)
 
 	withheld := strings.Replace(day, "  quote MSFT 400 1 401 1\n  trade AAPL 187.5 1\n  quote MSFT 400 2 401 2\n", "  withheld 3\n", 1)
 	got, st, err = join(t, withheld, part(t, "seq:4", "seq:6"))
 	require.NoError(t, err)
 	assert.Equal(t, []edit.Hole{{Range: feed.Range{From: 6, To: 7}, Why: recording.SkipWithheld}}, st.Holes)
+	assert.Zero(t, st.Missing, "a recording lists them")
 	assert.Contains(t, got, "  trade AAPL 187.5 1\n")
 	assert.Contains(t, got, "  withheld 1\n")
 }

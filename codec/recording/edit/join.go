@@ -25,6 +25,7 @@ type JoinStats struct {
 	Torn    int64  // bytes of incomplete messages at the ends of the recordings
 	Holes   []Hole // numbers that no recording has, in order; at most MaxHoles
 	More    int    // number of holes beyond MaxHoles
+	Missing uint64 // numbers of all holes that no recording lists as gone or withheld: damaged in each that covers them, or in none
 	Left    uint64 // numbers that no session owns, because a later session begins before them
 }
 
@@ -136,6 +137,7 @@ func Join(ctx context.Context, dst recording.File, lineage feed.Lineage, readers
 		return j.stats, ErrEmpty
 	}
 	j.stats.Range.From = j.next
+	j.stats.Missing = j.damaged.Intersect(feed.NewRangeSet(feed.Range{To: j.next})).Len()
 	for {
 		if err := ctx.Err(); err != nil {
 			return j.stats, err
@@ -171,7 +173,7 @@ type joiner struct {
 	seed    uint32
 	next    uint64
 	broken  bool          // a hole ends at next: the state must be written
-	damaged feed.RangeSet // numbers from next on in damaged parts of the recordings, as far as these were read
+	damaged feed.RangeSet // numbers in damaged parts of the recordings, as far as these were read, except those before the last hole
 	stats   JoinStats
 	buf     []byte
 }
@@ -205,7 +207,6 @@ func (t *track) advance() error {
 			switch {
 			case item.Kind == recording.KindDamage || item.Kind == recording.KindTorn && !item.Range.Empty():
 				t.stats.Damages++
-				t.damaged.Remove(feed.Range{To: t.joiner.next})
 				t.damaged.Add(item.Range)
 			case item.Kind == recording.KindTorn:
 				t.stats.Torn += item.Size
@@ -279,10 +280,11 @@ func (j *joiner) step() (bool, error) {
 	if from != nil {
 		return true, j.packet(from)
 	}
+	listed := false
 	hole := Hole{Range: feed.Range{From: j.next, To: least}, Why: recording.SkipDamaged, Unrecorded: true}
 	for _, t := range j.tracks {
 		if t.raw != nil && t.h.First <= j.next { // it gives the reason
-			hole.Why, hole.To, hole.Unrecorded = t.hole, min(hole.To, t.end()), false
+			hole.Why, hole.To, hole.Unrecorded, listed = t.hole, min(hole.To, t.end()), false, true
 			break
 		}
 	}
@@ -296,6 +298,9 @@ func (j *joiner) step() (bool, error) {
 	}
 	if _, owned, _ := j.lineage.Owner(j.next); hole.To > owned.To {
 		hole.To = owned.To
+	}
+	if !listed {
+		j.stats.Missing += hole.Len()
 	}
 	return true, j.gone(hole)
 }
@@ -359,6 +364,7 @@ func (j *joiner) packet(t *track) error {
 	if t.h.First != j.next || t.h.First+t.h.Count != end || t.fold.header.Seed != j.seed {
 		out, _, err := recording.AppendPart(j.buf[:0], &t.h, t.raw, j.next, end, nil, j.seed)
 		if err != nil {
+			j.stats.Missing += end - j.next
 			return j.gone(Hole{Range: feed.Range{From: j.next, To: end}, Why: recording.SkipDamaged}) // not a sound packet
 		}
 		p, j.buf = out, out[:0]
@@ -418,5 +424,6 @@ func (j *joiner) gone(h Hole) error {
 		h.From += n
 	}
 	j.next, j.broken = h.To, true
+	j.damaged.Remove(feed.Range{To: j.next})
 	return nil
 }

@@ -58,6 +58,7 @@ type SourceStats struct {
 	Ticks     uint64 // returned
 	Lost      uint64 // numbers that are gone or lost by damage
 	Expired   uint64 // numbers of Lost that the publisher no longer had
+	Damaged   uint64 // numbers of Lost that are lost by damage
 	Damages   uint64 // damaged places
 	Dropped   uint64 // ticks without a definition, or of unknown kinds
 	LeftOut   uint64 // numbers that the recording leaves out: not asked for, or withheld
@@ -136,6 +137,7 @@ func (s *Source) item() error {
 	case recording.KindDamage, recording.KindTorn:
 		s.stats.Damages++
 		s.stats.Lost += item.Range.Len()
+		s.stats.Damaged += item.Range.Len()
 	case recording.KindSnapshot:
 		state, err := r.State(item)
 		if err != nil {
@@ -203,6 +205,7 @@ func (s *Source) decode(batch []feed.Tick) int {
 		if err != nil { // the checksum is right, but the contents are malformed
 			s.stats.Damages++
 			s.stats.Lost += s.end - s.body.Seq()
+			s.stats.Damaged += s.end - s.body.Seq()
 		}
 		if err != nil || n == 0 {
 			s.inBody = false
