@@ -219,8 +219,8 @@ func wholeText(out *lines, w *facts.Whole) {
 	if w.FanoSecond > 0 {
 		bursts = fmt.Sprintf("; variance / mean of counts %s in 1 s, %s in 0.1 s", shortNumber(w.FanoSecond), shortNumber(w.FanoTenth))
 	}
-	out.printf("  whole feed: %s, %.3g a second; busiest second %s (%s × the mean), busiest 0.1 s %s%s\n",
-		nouns.Count(w.Ticks, "tick"), w.Rate, nouns.Thousands(w.BusiestSecond), shortNumber(w.Peak()), nouns.Thousands(w.BusiestTenth), bursts)
+	out.printf("  whole feed: %s (%s), %.3g a second; busiest second %s (%s × the mean), busiest 0.1 s %s%s\n",
+		nouns.Count(w.Ticks, "tick"), w.Kinds(), w.Rate, nouns.Thousands(w.BusiestSecond), shortNumber(w.Peak()), nouns.Thousands(w.BusiestTenth), bursts)
 }
 
 // factCell formats one value of the table.
@@ -333,6 +333,9 @@ type jsonWhole struct {
 	BusiestTenth  uint64  `json:"busiest_tenth"`
 	FanoSecond    float64 `json:"fano_second"`
 	FanoTenth     float64 `json:"fano_tenth"`
+	Quotes        uint64  `json:"quotes"`
+	Trades        uint64  `json:"trades"`
+	Levels        uint64  `json:"levels"`
 }
 
 type jsonFact struct {
@@ -382,7 +385,7 @@ func factJSON(row *facts.Row, v float64) jsonFact {
 
 func factsJSON(m, before *measuredFile) *jsonFacts {
 	w := &m.report.Whole
-	whole := jsonWhole{w.Ticks, w.Rate, w.BusiestSecond, w.BusiestTenth, w.FanoSecond, w.FanoTenth}
+	whole := jsonWhole{w.Ticks, w.Rate, w.BusiestSecond, w.BusiestTenth, w.FanoSecond, w.FanoTenth, w.Quotes, w.Trades, w.Levels}
 	j := &jsonFacts{File: m.title, Others: m.others, Whole: whole, Medians: []jsonFact{}, Instruments: []jsonMeasured{}}
 	for i := range facts.Rows {
 		if v, n := m.report.Median(facts.Rows[i].ID); n > 0 {

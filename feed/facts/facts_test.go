@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"tickfeed/feed"
 )
@@ -140,11 +141,21 @@ func TestWholeFeedCountsAllInstruments(t *testing.T) {
 		}
 	}
 	status := feed.StatusTick(0, 1e18+5e9, feed.StatusTrading, 0)
+	halt := feed.StatusTick(0, 1e18+6e9, feed.StatusHalted, 0)
+	halt.Extra = &feed.Extra{Reason: "news"}
 	snapshot := feed.Quote{Bid: 1, Ask: 2}.Tick(0, 1e18+5e9)
 	snapshot.Flags = feed.FlagSnapshot
-	m.Add([]feed.Tick{status, snapshot})
+	m.Add([]feed.Tick{status, halt, snapshot})
+	for range 2 * mostStops {
+		m.Add([]feed.Tick{feed.StatusTick(0, 1e18+7e9, feed.StatusAuction, 0)})
+	}
 	m.Add(ticks)
-	w := m.Report().Whole
+	report := m.Report()
+	stops := report.Instruments[0].Stops
+	require.Len(t, stops, mostStops)
+	assert.Equal(t, []Stop{{1e18 + 6e9, feed.StatusHalted, "news"}, {1e18 + 7e9, feed.StatusAuction, ""}}, stops[:2])
+	w := report.Whole
+	assert.Equal(t, "6,000 quotes", w.Kinds())
 	assert.Equal(t, uint64(2*(900+100*21)), w.Ticks)
 	assert.InDelta(t, 2000, w.Seconds, 3)
 	assert.InDelta(t, 3, w.Rate, 0.01)

@@ -45,6 +45,8 @@ type instrument struct {
 	windows     [3]counts
 	live        int64 // seconds with a quote
 
+	stops []Stop
+
 	quote  feed.Quote
 	quoted bool
 	mid    int64
@@ -124,6 +126,13 @@ func (in *instrument) add(t *feed.Tick) {
 	case feed.KindStatus:
 		if t.Status != feed.StatusTrading && t.Status != feed.StatusUnknown {
 			in.silence()
+		}
+		if (t.Status == feed.StatusHalted || t.Status == feed.StatusAuction) && t.EventTime > 0 && len(in.stops) < mostStops {
+			stop := Stop{At: t.EventTime, Status: t.Status}
+			if t.Extra != nil {
+				stop.Reason = t.Extra.Reason
+			}
+			in.stops = append(in.stops, stop)
 		}
 		if t.TradingDay() != 0 {
 			in.dayBegan = 0

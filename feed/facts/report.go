@@ -39,10 +39,22 @@ type Instrument struct {
 	Imbalance  []Point // -1 to 1, share of quotes
 	Profile    []Point // level, and mean size
 
+	Stops []Stop // the first mostStops times at which trading stopped
+
 	SizeUnit int8 // exponent of the X of Sizes
 
 	dists [4][]float64 // spread, imbalance, times, volume: as Distance compares them
 }
+
+// A Stop is a status at which an instrument does not trade continuously: a halt or an auction.
+type Stop struct {
+	At     int64 // event time
+	Status feed.Status
+	Reason string
+}
+
+// mostStops bounds the stops of an instrument.
+const mostStops = 100
 
 // A Point is one point of a picture.
 type Point struct{ X, Y float64 }
@@ -84,7 +96,7 @@ func (e *Meter) Report() *Report {
 
 func (in *instrument) report() Instrument {
 	out := Instrument{
-		Definition: in.def, Events: in.events, First: in.first, Last: in.last,
+		Definition: in.def, Stops: in.stops, Events: in.events, First: in.first, Last: in.last,
 		Quotes: in.kinds[feed.KindQuote], Trades: in.kinds[feed.KindTrade], Levels: in.kinds[feed.KindLevel],
 		Values: make(map[string]float64),
 	}

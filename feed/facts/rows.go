@@ -60,6 +60,7 @@ const (
 	cont    = "Cont 2001; arXiv 1912.04941"
 	ownData = "our measurement of AMZN and GOOG on one day"
 	shape   = "common finding: busy at the open and the close"
+	widens  = "common finding: spreads widen with volatility"
 	sizes   = "common finding: sizes with heavy tails"
 )
 
@@ -99,7 +100,7 @@ var Rows = []Row{
 	{"12", "busiest second / mean second", Range{40, 200}, ownData, All},
 	{"13a", "events, first half hour / midday", Range{1.2, 4.5}, shape, All},
 	{"13b", "events, last half hour / midday", Range{1.5, 4}, shape, All},
-	{"14", "log spread with log volatility, 5 min", Range{0.4, inf}, shape, All},
+	{"14", "log spread with log volatility, 5 min", Range{0.4, inf}, widens, All},
 	{"15a", "trade size, p99 / median", Range{4, 16}, sizes, All},
 	{"15b", "trade size, tail index", Range{1.3, 3}, sizes, All},
 	{"15c", "trade size, share of round lots", Range{0.3, 0.45}, ownData, Equities},

@@ -1,18 +1,38 @@
 package facts
 
-import "tickfeed/feed"
+import (
+	"strings"
+
+	"tickfeed/feed"
+	"tickfeed/feed/nouns"
+)
 
 // A Whole is the load that a feed is: the ticks of all instruments together, those that are not measured too. There are no
 // ranges for it, because it depends on the instruments of the feed.
 type Whole struct {
-	Ticks   uint64
+	Ticks   uint64  // of the kinds below
 	Seconds float64 // from the first tick to the last, without times of an hour or more that have none
 	Rate    float64 // ticks a second
 	// BusiestSecond and BusiestTenth are the most ticks in a second and in a tenth of one.
 	BusiestSecond, BusiestTenth uint64
 	// FanoSecond and FanoTenth are the variance of the counts in these windows over their mean: 1 if ticks come independently,
 	// more if they come in bursts. They are 0 for less than leastSeconds.
-	FanoSecond, FanoTenth float64
+	FanoSecond, FanoTenth  float64
+	Quotes, Trades, Levels uint64
+}
+
+// Kinds says of which kinds the ticks are: two feeds can be compared only if both have levels, or neither has.
+func (w *Whole) Kinds() string {
+	var parts []string
+	for _, k := range []struct {
+		n    uint64
+		noun string
+	}{{w.Quotes, "quote"}, {w.Trades, "trade"}, {w.Levels, "level"}} {
+		if k.n > 0 {
+			parts = append(parts, nouns.Count(k.n, k.noun))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // Peak returns the busiest second as a multiple of the mean one.
@@ -21,6 +41,7 @@ func (w *Whole) Peak() float64 { return float64(w.BusiestSecond) / max(w.Rate, 1
 // A load counts the ticks of a feed by their event times, quotes, trades and levels.
 type load struct {
 	ticks      uint64
+	kinds      [feed.MaxKind + 1]uint64
 	first, now int64 // event times
 	gaps       int64 // ns without a tick, in times of maxGap or more
 	second     counts
@@ -44,6 +65,7 @@ func (l *load) add(t *feed.Tick) {
 		l.gaps += at - l.now
 	}
 	l.ticks++
+	l.kinds[t.Kind]++
 	l.now = at
 	l.second.add(at)
 	l.tenth.add(at)
@@ -56,6 +78,7 @@ func (l *load) report() Whole {
 	w := Whole{
 		Ticks: l.ticks, Seconds: ns / 1e9, Rate: float64(l.ticks) / (ns / 1e9),
 		BusiestSecond: uint64(l.second.greatest), BusiestTenth: uint64(l.tenth.greatest),
+		Quotes: l.kinds[feed.KindQuote], Trades: l.kinds[feed.KindTrade], Levels: l.kinds[feed.KindLevel],
 	}
 	if l.ticks > 0 && w.Seconds >= leastSeconds {
 		w.FanoSecond, w.FanoTenth = l.second.fano(ns), l.tenth.fano(ns)

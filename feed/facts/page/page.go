@@ -60,7 +60,7 @@ func newCell(row facts.Row, v float64, ok bool) cell {
 	case row.Range.Holds(v):
 		return cell{cellNumber(v), "in"}
 	}
-	return cell{cellNumber(v), "out"}
+	return cell{cellNumber(v) + "*", "out"}
 }
 
 func cellOf(in facts.Instrument, row facts.Row) cell {
@@ -125,8 +125,19 @@ func plots(in facts.Instrument) []template.HTML {
 	if n := len(in.Path); n > 0 && in.Path[n-1].X-first < 2*3600 {
 		unit, length = "minutes", 60
 	}
+	var stops []stop
+	for _, s := range in.Stops {
+		text := s.Status.String() + " " + time.Unix(0, s.At).UTC().Format("15:04:05")
+		if s.Reason != "" {
+			text += ": " + s.Reason
+		}
+		stops = append(stops, stop{(float64(s.At)/1e9 - first) / length, text})
+	}
+	if len(stops) > 0 {
+		unit += "; dashed: halts and auctions begin"
+	}
 	all := []plot{
-		{Title: "Price path", X: unit, Points: scaled(in.Path, func(x float64) float64 { return (x - first) / length })},
+		{Title: "Price path", X: unit, Points: scaled(in.Path, func(x float64) float64 { return (x - first) / length }), Stops: stops},
 		{Title: "Events in the day", X: "hours since the opening", Y: "events a second", Points: scaled(in.Shape, hours), Zero: true},
 		{Title: "Volatility in the day", X: "hours since the opening", Y: "deviation of 10 s returns", Points: scaled(in.Volatility, hours), Zero: true},
 		{Title: "Returns over 10 s", X: "standard deviations", Y: "density", Points: positive(in.Returns), LogY: true, Normal: true},

@@ -20,9 +20,10 @@ func TestPageIsOneFileWithoutScripts(t *testing.T) {
 	points := []facts.Point{{X: 1, Y: 0.5}, {X: 10, Y: 2}, {X: 100, Y: math.NaN()}, {X: 1000, Y: 1}}
 	in := facts.Instrument{
 		Definition: feed.Definition{Symbol: "<A>"}, Values: map[string]float64{"1a": 10, "2": 9},
-		Path: points, Shape: points, Returns: points, Gaps: points, Impact: points, Sizes: points,
+		Stops: []facts.Stop{{At: 10e9, Status: feed.StatusHalted, Reason: "<news>"}, {At: 5000e9, Status: feed.StatusAuction}},
+		Path:  points, Shape: points, Returns: points, Gaps: points, Impact: points, Sizes: points,
 	}
-	whole := facts.Whole{Ticks: 1000, Rate: 2, BusiestSecond: 30, BusiestTenth: 20, FanoSecond: 7.5, FanoTenth: 3.25}
+	whole := facts.Whole{Ticks: 1000, Quotes: 999, Levels: 1, Rate: 2, BusiestSecond: 30, BusiestTenth: 20, FanoSecond: 7.5, FanoTenth: 3.25}
 	r := &facts.Report{Whole: whole, Instruments: []facts.Instrument{in, {}, {}, {}, {}}}
 	var b strings.Builder
 	require.NoError(t, Write(&b, []Recording{{"a & b", r, nil}, {"c", r, []facts.Distances{{Spread: 1}}}}))
@@ -33,9 +34,12 @@ func TestPageIsOneFileWithoutScripts(t *testing.T) {
 	assert.NotContains(t, html, "NaN")
 	assert.NotRegexp(t, `<script|<link|src=|url\(|https?:`, html)
 	assert.Contains(t, html, `<td class="in">10</td>`)
-	assert.Contains(t, html, `<td class="out">9.00</td>`)
+	assert.Contains(t, html, `<td class="out">9.00*</td>`)
 	assert.Contains(t, html, "mean 0.25")
-	assert.Contains(t, html, "Whole feed: 1,000 ticks, 2 a second; busiest second 30 (15 × the mean), busiest 0.1 s 20; variance / mean of counts 7.5 in 1 s, 3.25 in 0.1 s")
+	assert.Contains(t, html, "<title>halted 00:00:10: &lt;news&gt;</title>")
+	assert.NotContains(t, html, "<title>auction", "it is not within the path")
+	assert.Contains(t, html, "minutes; dashed: halts and auctions begin")
+	assert.Contains(t, html, "Whole feed: 1,000 ticks (999 quotes, 1 level), 2 a second; busiest second 30 (15 × the mean), busiest 0.1 s 20; variance / mean of counts 7.5 in 1 s, 3.25 in 0.1 s")
 	plots := regexp.MustCompile(`(?s)<svg.*?</svg>`).FindAllString(html, -1)
 	assert.Len(t, plots, 2*maxShown*13)
 	for _, plot := range plots {
@@ -74,7 +78,7 @@ func TestFiguresAreReadable(t *testing.T) {
 	var text strings.Builder
 	whole := facts.Whole{Ticks: 7800, BusiestSecond: 1234}
 	require.NoError(t, Write(&text, []Recording{{"x", &facts.Report{Whole: whole, Instruments: []facts.Instrument{{Events: 1537, Trades: 1}}}, nil}}))
-	assert.Contains(t, text.String(), "Whole feed: 7,800 ticks, ")
+	assert.Contains(t, text.String(), "Whole feed: 7,800 ticks (")
 	assert.Contains(t, text.String(), "busiest second 1,234 ")
 	assert.Contains(t, text.String(), "1,537 events, 0 quotes, 1 trade, 0 levels;")
 }

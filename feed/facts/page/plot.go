@@ -18,6 +18,13 @@ type plot struct {
 	Bars, Dots  bool // bars instead of a line; a line with dots
 	Zero        bool // the Y axis includes 0
 	Normal      bool // also the density of the normal distribution
+	Stops       []stop
+}
+
+// A stop is a vertical line with a text, which a browser shows beside the pointer.
+type stop struct {
+	x    float64
+	text string
 }
 
 // Sizes in the drawing's own units.
@@ -80,7 +87,7 @@ func span(values []float64, log, zero bool) axis {
 	return a
 }
 
-// svg draws the plot. All that it writes are numbers and the plot's own texts.
+// svg draws the plot. It writes numbers and texts, which are escaped.
 func (p *plot) svg() template.HTML {
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg viewBox="0 0 %g %g" role="img"><title>%s</title><text class="title" x="%g" y="14">%s</text>`,
@@ -121,6 +128,12 @@ func (p *plot) svg() template.HTML {
 	for _, v := range y.ticks(4) {
 		fmt.Fprintf(&b, `<path class="grid" d="M%g %.1fH%g"/><text class="y" x="%g" y="%.1f">%s</text>`,
 			leftMargin, y.at(v), plotWidth-rightMargin, leftMargin-4, y.at(v)+3, number(v))
+	}
+	for _, s := range p.Stops {
+		if s.x >= x.from && s.x <= x.to {
+			fmt.Fprintf(&b, `<path class="stop" d="M%.1f %gV%g"><title>%s</title></path>`,
+				x.at(s.x), topMargin, plotHeight-bottom, template.HTMLEscapeString(s.text))
+		}
 	}
 	if p.Normal {
 		fmt.Fprint(&b, `<path class="normal" d="`)
