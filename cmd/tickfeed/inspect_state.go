@@ -23,7 +23,7 @@ func (p *program) showState(ctx context.Context, o *inspectOptions, f *openRecor
 		return false, err
 	}
 	if at.Beyond {
-		return false, wrong("--at %s is after the end%s, and its last number is %d", o.at, spanOf(f, o.by, o.place), at.Next-1)
+		return false, wrong("--at %s is after the end%s, and its last number is %d", o.at, spanOf(f, o.by, o.place, place.Place{}), at.Next-1)
 	}
 	want := func(id feed.InstrumentID) bool {
 		d, ok := at.State.Definition(id)

@@ -2,7 +2,7 @@ package main
 
 import (
 	"fmt"
-	"slices"
+	"math"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -79,9 +79,10 @@ func checkPart(flags ...placeFlag) error {
 	return nil
 }
 
-// spanOf returns the times of a recording for a message about a part that has nothing, if one of its bounds was given.
-func spanOf(r *openRecording, clock place.Clock, bounds ...place.Place) string {
-	if !slices.ContainsFunc(bounds, func(p place.Place) bool { return !p.IsZero() }) {
+// spanOf returns the times of a recording for a message about a part that has nothing, if one of its bounds was given, and says so if
+// the part ends before it begins.
+func spanOf(r *openRecording, clock place.Clock, from, to place.Place) string {
+	if from.IsZero() && to.IsZero() {
 		return ""
 	}
 	reader, err := r.Reader()
@@ -92,7 +93,35 @@ func spanOf(r *openRecording, clock place.Clock, bounds ...place.Place) string {
 	if err != nil || first == place.NoTime {
 		return ""
 	}
-	return fmt.Sprintf("; its %s times are %s to %s", clock, eventTime(first), eventTime(last))
+	order := ""
+	if from, to = place.Resolve(from, to, first, last); !from.IsZero() && !to.IsZero() && !to.Follows(from) {
+		order = "; --to is not after --from"
+	}
+	return fmt.Sprintf("%s; its %s times are %s to %s", order, clock, eventTime(first), eventTime(last))
+}
+
+// checkTimes returns an error if the times of r say that no tick is in the part from from up to to.
+func checkTimes(r *openRecording, clock place.Clock, from, to place.Place) error {
+	if from.IsZero() && to.IsZero() {
+		return nil
+	}
+	reader, err := r.Reader()
+	if err != nil {
+		return wrong("%s: %w", r.title(), err)
+	}
+	first, last, err := reader.Span(clock)
+	if err != nil {
+		return wrong("%s: %w", r.title(), err)
+	}
+	if first == place.NoTime {
+		return nil
+	}
+	begin, end := place.Resolve(from, to, first, last)
+	switch {
+	case !from.IsZero() && !begin.Reached(math.MaxUint64, last), !to.IsZero() && end.Reached(0, first), !from.IsZero() && !to.IsZero() && !end.Follows(begin):
+		return wrong("%s: there is nothing in that part%s; inspect shows what there is", r.title(), spanOf(r, clock, from, to))
+	}
+	return nil
 }
 
 // parseMoment parses a flag that is a moment of the real world or of a simulated one, in the grammar of places: a date and

@@ -39,6 +39,8 @@ type replayOptions struct {
 	startAt   string
 	exitAtEnd bool
 
+	begin, end place.Place // from and to, parsed
+
 	serviceOptions
 	http httpOptions
 }
@@ -128,8 +130,7 @@ func (o *replayOptions) config(now time.Time) (cfg replay.Config, zone *time.Loc
 	if zone, err = o.location(); err != nil {
 		return cfg, nil, err
 	}
-	var from, to place.Place
-	if cfg.Clock, err = o.parsePlaces(o.clock, placeFlag{"--from", o.from, &from}, placeFlag{"--to", o.to, &to}); err != nil {
+	if cfg.Clock, err = o.parsePlaces(o.clock, placeFlag{"--from", o.from, &o.begin}, placeFlag{"--to", o.to, &o.end}); err != nil {
 		return cfg, nil, err
 	}
 	for _, x := range []struct {
@@ -231,6 +232,9 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 		return wrong("%s: %w", s.names[0], err)
 	}
 	if len(recordings) == 1 {
+		if err := checkTimes(recordings[0], cfg.Clock, o.begin, o.end); err != nil {
+			return err
+		}
 		s.origin = header.Header().Lineage.Current().ID
 	}
 	restore, keys := p.openConsole()

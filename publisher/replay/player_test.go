@@ -477,7 +477,7 @@ func TestNothingToPlay(t *testing.T) {
 			require.NoError(t, err)
 			err = p.Run(context.Background())
 			require.ErrorIs(t, err, ErrEmpty)
-			assert.ErrorContains(t, err, "begins at 2026-01-05T14:30:00Z")
+			assert.ErrorContains(t, err, "is from 2026-01-05T14:30:00Z to 2026-01-05T14:30:10Z")
 		})
 	}
 	synctest.Test(t, func(t *testing.T) {

@@ -22,8 +22,12 @@ type session struct {
 // no tick between Config.From and Config.To; a seek to a part without ticks is no error.
 func (p *Player) end(ctx context.Context) error {
 	if p.session.played == 0 && p.session.whole {
-		return fmt.Errorf("%w in that part; by its %s times the recording begins at %s", ErrEmpty, p.cfg.Clock,
-			time.Unix(0, p.shown.status.First).UTC().Format(time.RFC3339Nano))
+		x, err := p.held()
+		if err != nil {
+			return err
+		}
+		text := func(t int64) string { return time.Unix(0, t).UTC().Format(time.RFC3339Nano) }
+		return fmt.Errorf("%w in that part; by its %s times the recording is from %s to %s", ErrEmpty, p.cfg.Clock, text(x.from), text(x.to))
 	}
 	if !p.cfg.Loop {
 		p.over = true
