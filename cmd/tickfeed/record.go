@@ -47,6 +47,9 @@ the publisher no longer had are listed as missing in the file and at the end:
   account: 12,345 ticks, 2 recoveries, 0 withheld, 0 lost, 0 disowned, 0 duplicated; next seq 12346
   recorded: 345 packets, 1.2 MB in 1 file
 
+After a crash, record what follows into another file with --from seq:N, where N is the number after the last one
+in FILE, and join the two with "tickfeed merge"; --force would replace FILE.
+
 On Ctrl-C the file is closed, synced and verified. FILE has its name from the first packet on: other
 commands can read it while it is written, and after a crash, as it is, up to the last packet (if
 compressed, the last MiB or so is missing). If the disk is full, record waits until there is space;
@@ -105,10 +108,41 @@ func (o *recordOptions) check() error {
 	}
 	if !o.rotates() && !o.force {
 		if _, err := os.Lstat(o.output); err == nil {
-			return usage("-o %s: the file exists; choose another, or replace it with --force", o.output)
+			return usage("-o %s: the file exists; choose another%s, or replace it with --force", o.output, goOn(o.output))
 		}
 	}
 	return nil
+}
+
+// maxLook bounds the size of a recording that goOn reads, in bytes.
+const maxLook = 256 << 20
+
+// goOn says how to record what follows the recording at path, such as one that record was writing when it was killed. It returns ""
+// if there is no recording.
+func goOn(path string) string {
+	in, err := recording.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer in.Close()
+	r, err := in.Reader()
+	if err != nil {
+		return ""
+	}
+	next := "N, the number after its last one, which tickfeed inspect shows"
+	if in.Size() <= maxLook {
+		last := r.Header().Next
+		for err == nil {
+			var item recording.Item
+			if item, err = r.Next(); err == nil && item.Kind == recording.KindPackets {
+				last = item.Range.To
+			}
+		}
+		if err == io.EOF {
+			next = strconv.FormatUint(last, 10)
+		}
+	}
+	return fmt.Sprintf(" and go on where this one ends with --from seq:%s, then join both with tickfeed merge", next)
 }
 
 func (o *recordOptions) rotates() bool { return o.rotateSize > 0 || o.rotateTime > 0 }
