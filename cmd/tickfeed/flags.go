@@ -485,7 +485,7 @@ func writeUsage(cmd *cobra.Command, width int) error {
 				fmt.Fprintf(&b, "  %-11s %s\n", c.Name(), c.Short)
 			}
 		}
-		heading := "\nMore help, by \"tickfeed help TOPIC\":\n"
+		heading := "\nMore help (tickfeed help TOPIC):\n"
 		for _, c := range cmd.Commands() {
 			if isTopic(c) {
 				fmt.Fprintf(&b, "%s  %-11s %s\n", heading, c.Name(), c.Short)

@@ -38,7 +38,7 @@ type diffOptions struct {
 func (p *program) ledgerCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ledger COMMAND",
-		Short: "Compare what two parties hold",
+		Short: "Compare the ticks that two parties hold",
 		Args:  cobra.NoArgs,
 		Long:  `Work with the accounts of numbers that subscribers keep.`,
 		RunE:  commandMissing,

@@ -312,15 +312,15 @@ a YAML file named by --config, with a section for each command:
     listen: ["localhost:8425", "unix:/run/tickfeed.sock"]
     journal: /var/lib/tickfeed
 
-A flag overrides the environment, and the environment overrides the file, also if they set flags
-that exclude each other, as --json and --csv do; but nothing overrides --users. A setting from either
-that needs another flag, as --http-host needs --http, is left out without that flag.
+A flag overrides the environment, and the environment overrides the file, even if they set flags that
+exclude each other, such as --json and --csv; only --users cannot be overridden. In the environment and the
+file, a setting that needs another flag, as --http-host needs --http, has no effect without it.
 
 Exit codes: 0 done; 1 failure; 2 usage or configuration; 3 the data is wrong; 4 refused
 (credentials, version); 130 Ctrl-C. If SIGTERM or SIGHUP stops publish, replay, subscribe, record or
 demo, the exit code is 0 if everything was saved. A publish without a terminal, such as a service, reads its files again
 at SIGHUP. The first Ctrl-C or signal shuts tickfeed down in
-order; if that takes longer than a second, a message names what it waits for. A second one, at least a
+an orderly way; if that takes longer than a second, a message names what it waits for. A second one, at least a
 second later, ends the process at once, with a list of what was not saved.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,

@@ -114,7 +114,7 @@ func (o *marketOptions) define(f *pflag.FlagSet, days int) {
 	countVar(f, &o.market.Depth, "depth", 0, "publish `N` price levels on each side of the book")
 	f.StringVar(&o.shape, "day-shape", sim.Flat.String(), "how ticks are spread over the day: `SHAPE` flat (--rate in every minute) or u (4 times --rate at the opening, 0.6 times past noon, 3 times at the close, as real days are: only u has rows 13 of inspect --facts)")
 	f.StringVar(&o.start, "start", "", "when the market opens: `TIME` such as 2026-01-05, 2026-01-05T09:30 (New York) or RFC 3339, or now (default: 2026-01-05 09:30 New York)")
-	f.Float64Var(&o.speed, "speed", 1, "simulate this many `SECONDS` of the market per second")
+	f.Float64Var(&o.speed, "speed", 1, "simulate this many `SECONDS` of the market per second; each then has --rate / SECONDS ticks. With the same --seed, --rate, --speed and instruments, sim makes the same ticks")
 	countVar(f, &o.market.Days, "days", days, "end after `N` trading days; 0 for never")
 	f.BoolVar(&o.steady, "steady", false, "space ticks evenly at --rate instead of by their event times")
 }

@@ -115,7 +115,7 @@ func (o *publishOptions) define(cmd *cobra.Command) {
 		f.BoolVar(&o.commands, "commands", false, "read lines such as halt TSLA for 10m from standard input while the market runs, also if it is not a terminal")
 	})
 	group(cmd, "Pace", func(f *pflag.FlagSet) {
-		f.Var(&o.rate, "rate", "ticks per second: `N` such as 500, 10k, 2.5M, or max; for the simulated market the rate of every minute, with bursts within it (see --day-shape) (default: 10k for the simulated market, no limit for files)")
+		f.Var(&o.rate, "rate", "ticks per second of real time, at any --speed: `N` such as 500, 10k, 2.5M, or max; for the simulated market the rate of every minute, with bursts within it (see --day-shape) (default: 10k for the simulated market, no limit for files)")
 	})
 	group(cmd, groupFiles, func(f *pflag.FlagSet) {
 		f.BoolVar(&o.exitAtEnd, "exit-at-end", false, "exit at the end of the files, once all connected subscribers have everything")

@@ -39,7 +39,7 @@ func TestReadme(t *testing.T) {
 	steps := []step{
 		{command: "go run ./cmd/tickfeed demo --duration 12s", does: "./tickfeed demo --duration 1s", shows: `delivered +[\d,]+ +[\d,]+ +[\d,]+\n +not asked`},
 		{command: "go build ./cmd/tickfeed", does: "true"},
-		{command: "./tickfeed publish --journal j &", shows: `\[1\] \d+`},
+		{command: "./tickfeed publish --journal j --log-level warn &", shows: `\[1\] \d+`},
 		{command: "./tickfeed subscribe --symbols 'AAPL,ES*' --count 5", shows: `account: 5 ticks, 0 recoveries, .* 0 lost`},
 		{command: "./tickfeed subscribe --json --from beginning --until seq:10000 > ticks.ndjson", shows: `account: 9,999 ticks, 0 recoveries`},
 		{command: "./tickfeed subscribe --connections 20 --stats --count 2k", shows: `20 connections in [\d.]+m?s: (?s:.*)account: 40,000 ticks, (?s:.*);\s+20\s+connections`},

@@ -66,8 +66,8 @@ which events of --scenario and --event happened otherwise than they are written,
 	group(cmd, groupMarket, func(f *pflag.FlagSet) {
 		o.marketOptions.define(f, 1)
 		o.defaultRate = simRate
-		f.Var(&o.rate, "rate", "ticks per second of the market, divided by --speed: `N` such as 500, 10k or 2.5M (default: 100)")
-		f.Lookup("speed").Usage = "divide --rate by `N`, so that the ticks are those of publish with the same flags"
+		f.Var(&o.rate, "rate", "ticks per second of the market: `N` such as 500, 10k or 2.5M; the rate of publish is per second of real time, see --speed (default: 100)")
+		f.Lookup("speed").Usage = "divide --rate by `N`: with the same --seed, --rate, --speed and instruments, publish makes the same ticks"
 		f.Lookup("days").Usage = "end after `N` trading days"
 		f.Lookup("steady").Usage = "space the times of publishing evenly at --rate; event times stay"
 	})
