@@ -166,7 +166,7 @@ func (p *Publisher) Routes() []Route {
 			}
 			var pub *publisher.Publisher
 			if pub = p.Get(); pub == nil || !pub.Kick(q.Connection) {
-				return nil, &Error{http.StatusNotFound, fmt.Errorf("there is no connection %d; /connz lists them", q.Connection)}
+				return nil, &Error{http.StatusNotFound, fmt.Errorf("there is no connection %d; \"tickfeed control connections\" lists them, as /connz does", q.Connection)}
 			}
 			return kicked{q.Connection}, nil
 		}},

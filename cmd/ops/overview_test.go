@@ -37,7 +37,11 @@ func TestOverviewAndKick(t *testing.T) {
 	assert.Zero(t, overview("replay").Subscribers)
 
 	number := w.view.Conns()[0].Number
-	assert.Equal(t, 404, w.ask("publish", "POST", "/kick", `{"connection": 99}`, json...).StatusCode)
+	gone := w.ask("publish", "POST", "/kick?format=text", `{"connection": 99}`, json...)
+	assert.Equal(t, 404, gone.StatusCode)
+	why, err := io.ReadAll(gone.Body)
+	require.NoError(t, err)
+	assert.Equal(t, "there is no connection 99; \"tickfeed control connections\" lists them, as /connz does\n", string(why))
 	for body, want := range map[string]string{
 		``:                    `want the body {"connection": N}, with the number of a connection; /connz lists them`,
 		`{"connection": "x"}`: `the body: connection cannot be a string`,

@@ -367,6 +367,9 @@ func (i *importing) summary(output string) *importSummary {
 // read describes how much was read, for people.
 func (s *importSummary) read() string {
 	text := nouns.Count(uint64(s.Messages), s.Noun)
+	if s.Skipped > 0 {
+		text += fmt.Sprintf(", %s of them skipped", nouns.Thousands(s.Skipped))
+	}
 	if s.Last != 0 {
 		text += ", up to " + eventTime(s.Last)
 	}
@@ -413,7 +416,7 @@ func (s *importSummary) lines() []string {
 		all = append(all, "  note         "+n)
 	}
 	if s.Skipped > 0 {
-		all = append(all, fmt.Sprintf("  skipped      %s, the first: %s", nouns.Count(uint64(s.Skipped), "bad "+s.Noun), s.FirstBad))
+		all = append(all, fmt.Sprintf("  skipped      %s of these, the first: %s", nouns.Count(uint64(s.Skipped), "bad "+s.Noun), s.FirstBad))
 	}
 	return append(all, fmt.Sprintf("  written      %s, %s", s.Output, formatBytes(s.OutputBytes)))
 }

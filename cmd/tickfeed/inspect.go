@@ -210,11 +210,12 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 		}
 	}
 	if o.at == "" {
-		if err := o.filter.check(p); err != nil {
-			return err
-		}
-	} else if o.filter.meant() != "" { // an instrument may be missing there only
-		p.notef("%s", o.filter.typo())
+		err = o.filter.check(p)
+	} else { // an instrument that is missing at the place may be defined later
+		err = o.filter.look(ctx, p, all)
+	}
+	if err != nil {
+		return err
 	}
 	if o.html != "" {
 		if err := writeFactsPage(o.html, o.measured); err != nil {
