@@ -65,6 +65,7 @@ func TestDrainSpreadsSubscribers(t *testing.T) {
 			w.quotes(10)
 			time.Sleep(over / 100)
 		}
+		assert.Zero(t, w.pub.Summary().Missing, "clients that were asked to come back to the next process")
 		_, err = w.pub.Drain(0)
 		assert.ErrorIs(t, err, publisher.ErrDraining)
 		late := w.dial(codec.Hello{})

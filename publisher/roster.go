@@ -105,7 +105,7 @@ func (r *roster) countRefusal(code codec.Code) {
 }
 
 // remove removes c, which has ended. next is the number after the last one committed: a client that has not confirmed it
-// is missing, unless it has left for good.
+// is missing, unless it has left for good or was asked to leave by a drain.
 func (r *roster) remove(c *conn, next uint64) {
 	defer r.pulse()
 	r.mu.Lock()
@@ -117,7 +117,8 @@ func (r *roster) remove(c *conn, next uint64) {
 	r.counts.left[reasonOf(c.reason)]++
 	r.counts.sent += c.out.bytes.Load()
 	denied := (*deniedError)(nil)
-	done := errors.Is(c.reason, errClientLeft) || errors.Is(c.reason, errCovered) || errors.As(c.reason, &denied) && !denied.retry
+	drained := errors.Is(c.stopCause(), errDrained) // it is expected at the next process
+	done := drained || errors.Is(c.reason, errClientLeft) || errors.Is(c.reason, errCovered) || errors.As(c.reason, &denied) && !denied.retry
 	if !done && c.progress.confirmed.Load() < next {
 		r.losses.note(c.stats())
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -264,6 +265,9 @@ func (w *watching) take(a asked) {
 	}
 	w.view.problem = ""
 	w.before, w.now = w.now, a.sample
+	if c := cmp.Or(w.now.connOf(w.view.chosen), w.before.connOf(w.view.chosen)); c != nil {
+		w.view.last = c
+	}
 }
 
 // frame returns the frame of now, or nil if there is no sample yet.
@@ -349,9 +353,13 @@ func (v *topView) press(k keystroke, f *topFrame) (kick, quit bool) {
 		}
 		v.details = v.chosen != 0 && !v.details
 	case 'k':
-		v.kicking = v.chosen != 0
-		if v.chosen == 0 {
+		switch ended := f != nil && !f.has(v.chosen); {
+		case v.chosen == 0:
 			v.note = "choose a connection with the arrow keys first"
+		case ended:
+			v.note = fmt.Sprintf("connection %d has ended, or does not match the filter: choose another with the arrow keys", v.chosen)
+		default:
+			v.kicking = true
 		}
 	}
 	return false, false

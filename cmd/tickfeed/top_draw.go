@@ -29,7 +29,7 @@ func (f *topFrame) lines(width, height int, v *topView) []topLine {
 		page = append(page, wrapped(c, width, fmt.Sprintf(format, args...))...)
 	}
 	f.head(width, say)
-	foot := v.foot(width)
+	foot := v.foot(width, f.has(v.chosen))
 	if most := max(1, height/3); height > 0 && len(foot) > most {
 		foot = foot[len(foot)-most:]
 	}
@@ -109,7 +109,11 @@ func (f *topFrame) head(width int, add func(colour, string, ...any)) {
 			text += fmt.Sprintf(", %d %s", part.n, part.what)
 		}
 	}
-	add(plain, "%s   sent %s/s", text, formatBytes(int64(f.SentRate)))
+	sent := sentRate(f.SentRate, f.measured)
+	if f.measured {
+		sent += "/s"
+	}
+	add(plain, "%s   sent %s", text, sent)
 	for _, line := range recoveries(o, width) {
 		add(plain, "%s", line)
 	}
@@ -145,10 +149,11 @@ const (
 // recoveries says how connections ended, and how many clients came back, in lines of at most width columns.
 func recoveries(o *ops.Overview, width int) (lines []string) {
 	text := fmt.Sprintf("%s logged in, %s came back", nouns.Thousands(o.Joined), nouns.Thousands(o.Returned))
+	words := map[string]string{"lost": "lost the connection"} // the number alone would read as that of lost ticks
 	add := func(name string, counts map[string]uint64) {
 		var parts []string
 		for _, what := range slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return cmp.Or(cmp.Compare(counts[b], counts[a]), strings.Compare(a, b)) }) {
-			parts = append(parts, nouns.Thousands(counts[what])+" "+what)
+			parts = append(parts, nouns.Thousands(counts[what])+" "+cmp.Or(words[what], what))
 		}
 		if len(parts) == 0 {
 			return
@@ -230,7 +235,7 @@ func (f *topFrame) connRows(width, rows int, v *topView, add func(colour, string
 		if c.LagTicks > 0 {
 			lag, since = formatCount(float64(c.LagTicks)), formatDuration(c.LagTime)
 		}
-		row(colour, mark, fmt.Sprint(c.Number), c.Name, c.Address, lag, since, c.fate(), formatBytes(int64(c.SentRate)), c.Policy, c.Instruments(","))
+		row(colour, mark, fmt.Sprint(c.Number), c.Name, c.Address, lag, since, c.fate(), sentRate(c.SentRate, c.measured), c.Policy, c.Instruments(","))
 	}
 	switch left := len(f.Conns) - rows - from; {
 	case len(f.Conns) == 0 && v.filter != "":
@@ -287,7 +292,14 @@ const detailIndent = 15
 func (f *topFrame) detail(v *topView, add func(colour, string, ...any)) {
 	at := slices.IndexFunc(f.Conns, func(c topConn) bool { return c.Number == v.chosen })
 	if at < 0 {
-		add(yellow, "connection %d has ended", v.chosen)
+		text := fmt.Sprintf("connection %d has ended", v.chosen)
+		if was := v.last; was != nil && was.Number == v.chosen {
+			text = fmt.Sprintf("connection %d of %s has ended", v.chosen, cmp.Or(was.Name, "a client without a name"))
+			if back := f.back(was); back != 0 {
+				text += fmt.Sprintf("; its client is back as connection %d", back)
+			}
+		}
+		add(yellow, "%s", text)
 		return
 	}
 	c := &f.Conns[at]
@@ -336,11 +348,20 @@ func (f *topFrame) detail(v *topView, add func(colour, string, ...any)) {
 		policy += fmt.Sprintf(", beyond a lag of %v", c.MaxLag)
 	}
 	row("policy", "%s", policy)
-	row("sent", "%s, now %s/s", formatBytes(int64(c.Bytes)), formatBytes(int64(c.SentRate)))
+	sent := formatBytes(int64(c.Bytes))
+	if c.measured {
+		sent += ", now " + formatBytes(int64(c.SentRate)) + "/s"
+	}
+	row("sent", "%s", sent)
 }
 
-// foot returns the last lines of the screen.
-func (v *topView) foot(width int) []topLine {
+// has reports whether the connection with that number is shown.
+func (f *topFrame) has(number uint64) bool {
+	return slices.ContainsFunc(f.Conns, func(c topConn) bool { return c.Number == number })
+}
+
+// foot returns the last lines of the screen. alive says that there is a chosen connection, which has not ended.
+func (v *topView) foot(width int, alive bool) []topLine {
 	var foot []topLine
 	switch {
 	case v.problem != "":
@@ -353,6 +374,8 @@ func (v *topView) foot(width int) []topLine {
 		return append(foot, topLine{fmt.Sprintf("end connection %d? Its client comes back. y kicks it, any other key does not", v.chosen), yellow})
 	case v.typing:
 		return append(foot, topLine{"filter: " + v.filter + "_", bold})
+	case v.details && !alive:
+		return append(foot, topLine{"q quit  esc back  ↑↓ another", dim})
 	case v.details:
 		return append(foot, topLine{"q quit  esc back  k kick  ↑↓ another", dim})
 	}

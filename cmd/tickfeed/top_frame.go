@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -18,14 +19,15 @@ type topSample struct {
 
 // A topView is what the person at the terminal has chosen to see.
 type topView struct {
-	order   int    // index of topOrders
-	filter  string // shows the connections with this text in their name, user, address or instruments
-	typing  bool   // the filter is being typed
-	chosen  uint64 // number of a connection; 0 for none
-	details bool   // of the chosen connection
-	kicking bool   // the kick of the chosen connection waits for a confirmation
-	note    string // the outcome of the last order
-	problem string // why there is no newer sample
+	order   int       // index of topOrders
+	filter  string    // shows the connections with this text in their name, user, address or instruments
+	typing  bool      // the filter is being typed
+	chosen  uint64    // number of a connection; 0 for none
+	details bool      // of the chosen connection
+	last    *ops.Conn // a chosen connection as it was seen last; nil before
+	kicking bool      // the kick of the chosen connection waits for a confirmation
+	note    string    // the outcome of the last order
+	problem string    // why there is no newer sample
 }
 
 // A topFrame is what top shows, computed of two samples; it is also the output of --json.
@@ -37,6 +39,8 @@ type topFrame struct {
 	Overview    ops.Overview    `json:"overview"`
 	Conns       []topConn       `json:"connections"` // those that the view shows, in its order
 	Instruments []topInstrument `json:"instruments"`
+
+	measured bool // there is a sample before, and so a rate of what is sent
 }
 
 // A topConn is a connection, with the values that are computed from the previous sample.
@@ -46,6 +50,8 @@ type topConn struct {
 	Growth   float64       `json:"lag_growth_per_second"` // of LagTicks; negative if it catches up
 	Fate     topFate       `json:"fate,omitempty"`
 	In       time.Duration `json:"fate_in_ns,omitempty"` // when, if it keeps falling behind like this
+
+	measured bool // SentRate is known
 }
 
 // A topFate is the fate of a subscriber that keeps falling behind.
@@ -74,17 +80,29 @@ type topOrder struct {
 }
 
 var topOrders = []topOrder{
-	{"lag", "lag", func(a, b *topConn) int {
-		return cmp.Or(cmp.Compare(b.LagTicks, a.LagTicks), cmp.Compare(b.LagTime, a.LagTime))
-	}},
+	{"lag", "lag", byLag},
 	{"time to loss", "lag", func(a, b *topConn) int {
-		return cmp.Or(cmp.Compare(a.urgency(), b.urgency()), cmp.Compare(b.LagTicks, a.LagTicks))
+		return cmp.Or(cmp.Compare(a.urgency(), b.urgency()), byLag(a, b))
 	}},
 	{"bytes", "bytes", func(a, b *topConn) int {
 		return cmp.Or(cmp.Compare(b.SentRate, a.SentRate), cmp.Compare(b.Bytes, a.Bytes))
 	}},
 	{"name", "name", func(a, b *topConn) int { return strings.Compare(a.Name, b.Name) }},
 	{"newest", "since", func(a, b *topConn) int { return cmp.Compare(b.Number, a.Number) }},
+}
+
+// byLag puts the connections that are furthest behind first. Those that are not felt to be behind are equal: they would change places
+// with each sample.
+func byLag(a, b *topConn) int {
+	felt := func(c *topConn) (ticks uint64, time time.Duration) {
+		if c.LagTime < lagFelt {
+			return 0, 0
+		}
+		return c.LagTicks, c.LagTime
+	}
+	aTicks, aTime := felt(a)
+	bTicks, bTime := felt(b)
+	return cmp.Or(cmp.Compare(bTicks, aTicks), cmp.Compare(bTime, aTime))
 }
 
 // urgency is less for connections that lose something sooner.
@@ -117,13 +135,14 @@ func compose(now, before *topSample, v *topView) *topFrame {
 			old[before.conns[i].Number] = &before.conns[i]
 		}
 	}
-	if elapsed > 0 {
+	if f.measured = elapsed > 0; f.measured {
 		f.Rate = (float64(o.Head) - float64(before.overview.Head)) / elapsed
 		f.SentRate = max(0, (float64(o.Sent)-float64(before.overview.Sent))/elapsed)
 	}
 	for i := range now.conns {
 		c := topConn{Conn: now.conns[i]}
-		if was := old[c.Number]; was != nil && elapsed > 0 {
+		if was := old[c.Number]; was != nil && f.measured {
+			c.measured = true
 			c.SentRate = max(0, (float64(c.Bytes)-float64(was.Bytes))/elapsed)
 			c.Growth = (float64(c.LagTicks) - float64(was.LagTicks)) / elapsed
 			c.Fate, c.In = fate(&c, was, o, elapsed)
@@ -136,7 +155,9 @@ func compose(now, before *topSample, v *topView) *topFrame {
 		}
 	}
 	order := topOrders[v.order].compare
-	slices.SortStableFunc(f.Conns, func(a, b topConn) int { return cmp.Or(order(&a, &b), cmp.Compare(a.Number, b.Number)) })
+	slices.SortStableFunc(f.Conns, func(a, b topConn) int {
+		return cmp.Or(order(&a, &b), strings.Compare(a.Name, b.Name), cmp.Compare(a.Number, b.Number))
+	})
 	for _, b := range activity.Instruments {
 		f.Instruments = append(f.Instruments, topInstrument{b.Name, float64(b.Total) / seconds, float64(b.Total) / float64(max(1, total)), b.Ticks})
 	}
@@ -182,3 +203,47 @@ func fate(c *topConn, was *ops.Conn, o *ops.Overview, elapsed float64) (topFate,
 
 // maxFate is the longest time that is computed for a lag that grows very slowly.
 const maxFate = 100 * 24 * time.Hour
+
+// sentRate describes how much is sent now: "-" if there is no sample before.
+func sentRate(rate float64, measured bool) string {
+	if !measured {
+		return "-"
+	}
+	return formatBytes(int64(rate))
+}
+
+// connOf returns the connection of s with that number, or nil. s may be nil.
+func (s *topSample) connOf(number uint64) *ops.Conn {
+	if s == nil {
+		return nil
+	}
+	i := slices.IndexFunc(s.conns, func(c ops.Conn) bool { return c.Number == number })
+	if i < 0 {
+		return nil
+	}
+	return &s.conns[i]
+}
+
+// back returns the number of the one connection with which the client of was, which has ended, seems to be back; 0 if there is none,
+// or several.
+func (f *topFrame) back(was *ops.Conn) (number uint64) {
+	for i := range f.Conns {
+		c := &f.Conns[i]
+		if c.Number < was.Number || c.Name != was.Name || c.User != was.User || hostOf(c.Address) != hostOf(was.Address) {
+			continue
+		}
+		if number != 0 {
+			return 0
+		}
+		number = c.Number
+	}
+	return number
+}
+
+// hostOf returns addr without its port.
+func hostOf(addr string) string {
+	if host, _, err := net.SplitHostPort(addr); err == nil {
+		return host
+	}
+	return addr
+}

@@ -29,7 +29,7 @@ func TestTopOnATerminal(t *testing.T) {
 	sh.send("k")
 	sh.expect(regexp.MustCompile(`end connection 1\?`))
 	sh.send("y")
-	sh.expect(regexp.MustCompile(`connection 1 has ended`))
+	sh.expect(regexp.MustCompile(`connection 1 of tickfeed \(devel\) has ended`))
 
 	sh.send("\x1a")
 	text, _ = sh.prompted()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +69,10 @@ func TestTopFrames(t *testing.T) {
 	waits.overview.Disk, waits.overview.Kept = "no space left on device", ops.Kept{}
 	_, draining := topSamples()
 	draining.overview.Draining, draining.overview.Kept = true, ops.Kept{For: 20 * time.Second}
+	_, returned := topSamples()
+	for i := range returned.conns {
+		returned.conns[i].Number += 5
+	}
 	_, crowded := topSamples()
 	o := &crowded.overview
 	o.Source = "recordings/2026-01-05/nasdaq/morning.tick.zst and 11 more, of the venues XNAS and ARCX"
@@ -94,6 +99,7 @@ func TestTopFrames(t *testing.T) {
 		{"details", now, before, 80, 24, topView{chosen: 3, details: true}},
 		{"loses", now, before, 80, 24, topView{chosen: 2, details: true, kicking: true}},
 		{"ended", now, before, 80, 24, topView{chosen: 99, details: true}},
+		{"returned", returned, before, 80, 24, topView{chosen: 2, details: true, last: &ops.Conn{Number: 2, Name: "desk-1", Address: "10.0.0.1:39999"}}},
 		{"filter", now, before, 80, 24, topView{filter: "es-desk", order: 3}},
 		{"typing", now, before, 80, 24, topView{filter: "nobody", typing: true}},
 		{"quiet", quiet, before, 80, 24, topView{note: "connection 7 is ended, and its client asked to come back"}},
@@ -155,6 +161,38 @@ func TestTopFate(t *testing.T) {
 		assert.Equal(t, test.fate, fate, name)
 		assert.Equal(t, test.in, in, name)
 	}
+}
+
+// Subscribers that are not felt to be behind are sorted by name, whatever their lag is at the moment.
+func TestTopOrderOfHealthySubscribers(t *testing.T) {
+	names := func(v topView, lags ...time.Duration) (names string) {
+		s := &topSample{}
+		for i, lag := range lags {
+			s.conns = append(s.conns, ops.Conn{Number: uint64(i + 1), Name: string("cbad"[i]), LagTicks: uint64(lag / time.Millisecond), LagTime: lag})
+		}
+		for _, c := range compose(s, nil, &v).Conns {
+			names += c.Name
+		}
+		return names
+	}
+	for order := range 2 { // lag, time to loss
+		v := topView{order: order}
+		assert.Equal(t, "abcd", names(v, 3*time.Millisecond, 2*time.Millisecond, 50*time.Millisecond, 0))
+		assert.Equal(t, "abcd", names(v, 0, 60*time.Millisecond, time.Millisecond, 99*time.Millisecond))
+		assert.Equal(t, "cbad", names(v, 300*time.Millisecond, 200*time.Millisecond, 0, 0))
+	}
+}
+
+// The details of a connection that has ended remember whose it was, and offer no kick.
+func TestTopDetailsOfAnEndedConnection(t *testing.T) {
+	before, now := topSamples()
+	w := &watching{now: before, view: topView{chosen: 3, details: true}}
+	now.conns = slices.DeleteFunc(now.conns, func(c ops.Conn) bool { return c.Number == 3 })
+	w.take(asked{sample: now})
+	assert.Equal(t, "screen", w.view.last.Name)
+	w.view.press('k', w.frame())
+	assert.False(t, w.view.kicking)
+	assert.Contains(t, w.view.note, "connection 3 has ended")
 }
 
 // Keys choose, filter, sort and kick; a kick wants a confirmation.
