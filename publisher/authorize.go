@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"crypto/x509"
 	"errors"
+	"strings"
 	"time"
 
 	"tickfeed/codec"
@@ -19,7 +20,11 @@ func (c *conn) checkLogin(h *codec.Hello) *codec.Refusal {
 	login := c.client.login // nil without Token and Authorize
 	if cfg.Authorize == nil {
 		if cfg.Token != "" && subtle.ConstantTimeCompare(login.Token[:], c.p.serving.token[:]) != 1 {
-			return &codec.Refusal{Code: codec.CodeUnauthorized, Text: "the token is missing or wrong"}
+			text := "the token is wrong"
+			if login.Token == (Login{}).Token {
+				text = "no token was sent"
+			}
+			return &codec.Refusal{Code: codec.CodeUnauthorized, Text: text}
 		}
 		return nil
 	}
@@ -85,8 +90,11 @@ func (p *Publisher) watchLogins() {
 			}
 			permit, err := p.authorize(*c.client.login)
 			denied := (*deniedError)(nil)
+			if name := "user " + c.client.user; errors.As(err, &denied) && !strings.HasPrefix(denied.text, name) {
+				denied.text = name + " may not connect any more: " + denied.text
+			}
 			switch {
-			case errors.As(err, &denied) && c.mail.deny(denied), err == nil && c.mail.allow(permit):
+			case denied != nil && c.mail.deny(denied), err == nil && c.mail.allow(permit):
 				c.signal()
 			}
 		}

@@ -271,15 +271,19 @@ var errNoToken = &Error{http.StatusForbidden, errors.New("this command asks its 
 // wrongWait delays the answer to a wrong token. With maxConns it bounds how fast tokens can be guessed.
 const wrongWait = 250 * time.Millisecond
 
+// WrongToken begins the text of the error of a request with a wrong token.
+const WrongToken = "the token is wrong"
+
+// refuseToken returns the error of a request without the token of the site.
 func refuseToken(r *http.Request) error {
 	if r.Header.Get("Authorization") == "" {
-		return &Error{http.StatusUnauthorized, errors.New("this needs the token of --http-token-file, in the header Authorization: Bearer TOKEN")}
+		return &Error{http.StatusUnauthorized, errors.New("this needs the token that this command was given with --http-token-file, in the header Authorization: Bearer TOKEN")}
 	}
 	select {
 	case <-time.After(wrongWait):
 	case <-r.Context().Done():
 	}
-	return &Error{http.StatusUnauthorized, errors.New("the token is wrong: this needs that of --http-token-file")}
+	return &Error{http.StatusUnauthorized, errors.New(WrongToken + ": this needs the one that this command was given with --http-token-file")}
 }
 
 // guard refuses requests that do not come from a program or a user, of this machine unless the site has Hosts.

@@ -76,7 +76,12 @@ func answerError(a *ops.Answer) error {
 	err := a.Err()
 	switch {
 	case err != nil && a.Status == http.StatusUnauthorized:
-		return &exitError{exitRefused, fmt.Errorf("%w; name it with %s FILE, or in %s", err, httpTokenFlag, httpTokenEnv)}
+		needs := "no token was sent"
+		if strings.Contains(err.Error(), ops.WrongToken) {
+			needs = ops.WrongToken
+		}
+		return &exitError{exitRefused, fmt.Errorf("%s, and this needs the one that tickfeed %s was started with: name its file with %s, or write it into %s",
+			needs, a.Command, httpTokenFlag, httpTokenEnv)}
 	case err != nil && a.Status == http.StatusForbidden:
 		return &exitError{exitRefused, err}
 	}

@@ -35,13 +35,13 @@ func TestHTTPAccess(t *testing.T) {
 		{[]string{"health", "https://" + addr}, exitFailure, "--tls-ca"},
 		{[]string{"control", "status", "--addr", "https://" + addr}, exitRefused, "--tls-ca"},
 		{[]string{"health", addr}, exitFailure, "the server there speaks HTTPS: write https://" + addr},
-		{[]string{"control", "status", "--addr", "https://" + addr, "--tls-ca", "ca.pem"}, exitRefused, "this needs the token"},
-		{[]string{"control", "connections", "--addr", "https://" + addr, "--tls-ca", "ca.pem"}, exitRefused, "this needs the token"},
-		{[]string{"top", "--once", "https://" + addr, "--tls-ca", "ca.pem"}, exitRefused, "name it with --http-token-file FILE"},
+		{[]string{"control", "status", "--addr", "https://" + addr, "--tls-ca", "ca.pem"}, exitRefused, "no token was sent, and this needs the one that tickfeed publish was started with: name its file with --http-token-file, or write it into TICKFEED_HTTP_TOKEN"},
+		{[]string{"control", "connections", "--addr", "https://" + addr, "--tls-ca", "ca.pem"}, exitRefused, "no token was sent, and this needs the one that tickfeed publish was started with: name its file with --http-token-file, or write it into TICKFEED_HTTP_TOKEN"},
+		{[]string{"top", "--once", "https://" + addr, "--tls-ca", "ca.pem"}, exitRefused, "name its file with --http-token-file"},
 		{[]string{"control", "status", "--addr", "https://" + addr, "--tls-ca", "ca.pem", "--http-token-file", "token"}, exitDone, "publishing simulated market"},
 		{[]string{"top", "--once", "--interval", "100ms", "https://" + addr, "--tls-ca", "ca.pem", "--http-token-file", "token"}, exitDone, "simulated market"},
-		{[]string{"control", "reload", "--addr", "https://" + addr, "--tls-ca", "ca.pem"}, exitRefused, "name it with --http-token-file FILE, or in TICKFEED_HTTP_TOKEN"},
-		{[]string{"control", "reload", "--addr", "https://" + addr, "--tls-ca", "ca.pem", "--http-token-file", "wrong"}, exitRefused, "the token is wrong"},
+		{[]string{"control", "reload", "--addr", "https://" + addr, "--tls-ca", "ca.pem"}, exitRefused, "name its file with --http-token-file, or write it into TICKFEED_HTTP_TOKEN"},
+		{[]string{"control", "reload", "--addr", "https://" + addr, "--tls-ca", "ca.pem", "--http-token-file", "wrong"}, exitRefused, "the token is wrong, and this needs the one"},
 		{[]string{"control", "reload", "--addr", "https://" + addr, "--tls-ca", "ca.pem", "--http-token-file", "token"}, exitDone, "read again: TLS"},
 	} {
 		cmd := startCommand(t, dir, c.args...)
@@ -57,7 +57,7 @@ func TestHTTPAccess(t *testing.T) {
 		code int
 		says string
 	}{
-		{[]string{"control", "drain", "--addr", "unix:h.sock"}, exitRefused, "this needs the token"},
+		{[]string{"control", "drain", "--addr", "unix:h.sock"}, exitRefused, "no token was sent, and this needs the one that tickfeed publish was started with: name its file with --http-token-file, or write it into TICKFEED_HTTP_TOKEN"},
 		{[]string{"control", "status", "--addr", "unix:h.sock"}, exitDone, "publishing simulated market"},
 		{[]string{"health", "unix:h.sock", "--tls-ca", "ca.pem"}, exitFailure, "the server there speaks plain HTTP"},
 		{[]string{"control", "drain", "--addr", "unix:h.sock", "--http-token-file", "token"}, exitDone, "draining"},

@@ -153,6 +153,7 @@ type program struct {
 	running                         bool         // the command line and the configuration were parsed
 	misread                         error        // what is wrong with them; only a command that validates runs in spite of it
 	scratch                         *scratch.Dir // see scratchDir; nil if the command has no temporary files
+	shown                           string       // the credentials that a client shows, for an error; "" for another command
 
 	mu      sync.Mutex    // guards the fields below
 	signal  os.Signal     // the first one received; nil before
@@ -467,6 +468,9 @@ func (p *program) exit(cmd *cobra.Command, err error) int {
 		code = exitRefused
 	}
 	text := oncePerLine(withoutCall(err))
+	if code == exitRefused && refused != nil && !refused.Goodbye && refused.Code == codec.CodeUnauthorized && p.shown != "" {
+		text += "; " + p.shown
+	}
 	if code == exitRefused && refused != nil && refused.Goodbye && (refused.Code == codec.CodeDenied || refused.Code == codec.CodeUnauthorized) {
 		text += "; this is for good: start again once the user is permitted again, with the same --state to miss nothing"
 	}

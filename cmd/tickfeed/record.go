@@ -160,6 +160,7 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 	if err != nil {
 		return err
 	}
+	p.shown = o.shown(cfg.Token)
 	names, err := o.names()
 	if err != nil {
 		return err

@@ -276,6 +276,19 @@ func (o *subscribeOptions) config(ctx context.Context, addrs []string) (subscrib
 	return cfg, err
 }
 
+// shown says which credentials are shown to the publisher, for a client whose credentials are refused. sent is the token.
+func (o *subscribeOptions) shown(sent codec.Token) string {
+	switch {
+	case o.tokenFile != "":
+		return "the token in " + o.tokenFile + " was sent (" + tokenFlag + ")"
+	case sent != "":
+		return "the token in " + envPrefix + "TOKEN was sent"
+	case o.tls.cert != "":
+		return "the certificate " + o.tls.cert + " was shown; if there is a token, name its file with " + tokenFlag + ", or write it into " + envPrefix + "TOKEN"
+	}
+	return "name the file of the token with " + tokenFlag + ", or write it into " + envPrefix + "TOKEN"
+}
+
 // clockSlack is how far a publisher's clock may be ahead of this machine's.
 const clockSlack = time.Minute
 
@@ -323,6 +336,7 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	if err != nil {
 		return err
 	}
+	p.shown = o.shown(cfg.Token)
 	cfg.Logger = p.logger(zerolog.ErrorLevel) // describe reports the events
 	cfg.Dial = dial
 	if cfg.TLS, err = o.tls.config(p.notef); err != nil {

@@ -41,8 +41,12 @@ func describe(c *subscriber.Change, before subscriber.ConnState, greeted bool) (
 		case subscriber.Stale:
 			add("stale: nothing heard from %s for two heartbeat intervals", c.Addr)
 		case subscriber.Disconnected:
-			if before != subscriber.Connecting && c.Err != nil {
-				add("disconnected from %s: %v", c.Addr, neterror.Plain(c.Err))
+			switch {
+			case before == subscriber.Connecting || c.Err == nil:
+			case terminal(c.Err): // the command ends, and reports it
+				add("disconnected from %s", c.Addr)
+			default:
+				add("disconnected from %s: %s", c.Addr, strings.TrimPrefix(neterror.Plain(c.Err).Error(), c.Addr+" "))
 			}
 		}
 	}

@@ -43,7 +43,11 @@ func TestUsersSeeWhatTheirFileSays(t *testing.T) {
 	assert.NotContains(t, none.err.String(), "--symbols")
 	nobody := startCommand(t, dir, "subscribe", "unix:p.sock")
 	assert.Equal(t, exitRefused, nobody.exit(t))
-	assert.Contains(t, nobody.err.String(), "unauthorized: the token or the certificate is missing, wrong, or no longer valid")
+	assert.Contains(t, nobody.err.String(), "unauthorized: no token was sent, and no certificate with a single name was shown; name the file of the token with --token-file, or write it into TICKFEED_TOKEN")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "guess"), []byte("guess\n"), 0o600))
+	wrong := startCommand(t, dir, "subscribe", "unix:p.sock", "--token-file", "guess")
+	assert.Equal(t, exitRefused, wrong.exit(t))
+	assert.Contains(t, wrong.err.String(), "unauthorized: the token is wrong, or no longer valid; the token in guess was sent (--token-file)")
 
 	chief := startCommand(t, dir, "subscribe", "unix:p.sock", "--token-file", "chief", "--quiet")
 	chief.says(t, "live: receiving from")
@@ -61,7 +65,8 @@ func TestUsersSeeWhatTheirFileSays(t *testing.T) {
 	before, _, _ := strings.Cut(text, "- name: chief")
 	require.NoError(t, os.WriteFile(path, []byte(before), 0o600))
 	assert.Equal(t, exitRefused, chief.exit(t))
-	assert.Contains(t, chief.err.String(), "no longer valid")
+	assert.Contains(t, chief.err.String(), "unauthorized: user chief may not connect any more: the token is wrong, or no longer valid; this is for good")
+	assert.Equal(t, 1, strings.Count(chief.err.String(), "said goodbye"), chief.err.String())
 }
 
 // A subscriber whose user may see nothing any more ends for good, and says so. Once the user is permitted again, it is started again and

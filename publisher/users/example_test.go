@@ -37,7 +37,7 @@ func Example() {
 	fmt.Println(err)
 	// Output:
 	// desk [ES* NQ*] l1
-	// the token or the certificate is missing, wrong, or no longer valid
+	// the token is wrong, or no longer valid
 }
 
 // Mistakes in a file are reported with their lines.

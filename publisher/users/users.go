@@ -89,22 +89,27 @@ func (f *File) NeedsCertificates() string {
 	return ""
 }
 
-// errUnknown is for clients, which are not told more.
-var errUnknown = errors.New("the token or the certificate is missing, wrong, or no longer valid")
+// Errors for clients, which learn no more than what they have shown.
+var (
+	errNothingShown     = errors.New("no token was sent, and no certificate with a single name was shown")
+	errWrongToken       = errors.New("the token is wrong, or no longer valid")
+	errWrongCertificate = errors.New("the name in the certificate is that of no user, or no longer")
+)
 
 // Authorize is for publisher.Config. A client is known by its token or, if it sends none, by its certificate. Tokens are looked up
 // by their hash, so that the time that this takes says nothing of a token.
 func (f *File) Authorize(login publisher.Login) (*publisher.Permission, error) {
 	users := f.current()
 	var u *User
+	wrong := errNothingShown
 	if login.Token != (publisher.Login{}).Token {
-		u = users.tokens[login.Token]
+		u, wrong = users.tokens[login.Token], errWrongToken
 	} else if login.Certificate != "" {
-		u = users.names[login.Certificate]
+		u, wrong = users.names[login.Certificate], errWrongCertificate
 	}
 	switch {
 	case u == nil:
-		return nil, errUnknown
+		return nil, wrong
 	case u.expired(time.Now()):
 		return nil, fmt.Errorf("user %s expired at %s", u.Permission.User, u.Expires.UTC().Format(time.RFC3339))
 	}

@@ -116,7 +116,11 @@ func TestChangesAreInForceSoon(t *testing.T) {
 		_, err = f.Authorize(b)
 		require.NoError(t, err)
 		_, err = f.Authorize(publisher.NewLogin("", ""))
-		require.ErrorContains(t, err, "missing, wrong")
+		require.ErrorContains(t, err, "no token was sent")
+		_, err = f.Authorize(publisher.NewLogin("guess", "b.example"))
+		require.ErrorContains(t, err, "the token is wrong")
+		_, err = f.Authorize(publisher.NewLogin("", "other.example"))
+		require.ErrorContains(t, err, "the name in the certificate is that of no user")
 
 		write(user("a", "") + user("b", "  allow: [A]\n"))
 		again, err := f.Authorize(a)
