@@ -300,7 +300,7 @@ func (p *program) command() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "tickfeed COMMAND",
 		Short: "A feed of price ticks in which every tick is accounted for",
-		Long: `tickfeed distributes price ticks: a publisher numbers, journals and streams them over TCP,
+		Long: `tickfeed distributes price ticks: a publisher numbers, journals and streams them over TCP;
 subscribers detect gaps, reconnect, replay what they missed, and account for every tick.
 
 Start with "tickfeed demo".

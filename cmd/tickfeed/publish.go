@@ -66,7 +66,7 @@ instruments, when a rule will happen, which may be on the next day, or why it ne
 while all instruments trade. With events, an instrument that is halted, quiet or delisted takes its own
 ticks away, and the others go on at their rates. --profile names a file with the habits of a recorded
 market, which tickfeed sim fit measures; its rate and its day are then the defaults. Instruments halt at
-random, two or three a day in a large market, only before the first of those lines, and if there is no
+random, two or three a day in a large market, only until the first event is typed or added, and only if there is no
 scenario, no profile, and no hours in the universe.
 
 With arguments, read the ticks from files, one after the other: CSV (with a header) or NDJSON, - for
@@ -88,7 +88,7 @@ ones receives the range that is lost. Files without a journal are published unti
 the publisher then waits for the first subscriber; --wait-for sets how many it waits for.
 
 SIGTERM and Ctrl-C say goodbye to all subscribers at once. With --http, "tickfeed control drain" spreads
-the goodbyes, and with them the returns of the subscribers to the next publisher, over a time. Without a
+the goodbyes, and with them the returns of the subscribers to the next publisher, over a period. Without a
 terminal SIGHUP reads files such as certificates again, as "tickfeed control reload" does. Under systemd,
 Type=notify and WatchdogSec are supported.`,
 		Example: `  tickfeed publish
