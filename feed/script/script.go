@@ -156,7 +156,8 @@ func (l *Language) Words() (words []string) {
 }
 
 // Parse reads a script whose rules are of the given languages. Each line is a rule, "seed N", empty, or a comment that begins
-// with #. name is for errors, which are of type *Error; if several lines are wrong the error joins those of the first maxErrors.
+// with #. name is for errors, which are of type *Error; if several lines are wrong the error joins those of the first maxErrors,
+// and says where there are more.
 func Parse(name string, text []byte, languages ...*Language) (*Script, error) {
 	s := &Script{Seed: 1}
 	text = bytes.TrimPrefix(text, []byte("\ufeff")) // of an editor
@@ -164,10 +165,10 @@ func Parse(name string, text []byte, languages ...*Language) (*Script, error) {
 		return nil, &Error{name, 1, 1, fmt.Sprintf("the script has %d bytes, at most %d", len(text), MaxScript)}
 	}
 	n := 0
-	var wrong []error
+	var wrong []*Error
 	for raw := range strings.Lines(string(text)) {
 		n++
-		if len(wrong) == maxErrors {
+		if len(wrong) > maxErrors {
 			break
 		}
 		words, line, err := wordsOf(strings.TrimRight(raw, "\r\n"))
@@ -200,7 +201,14 @@ func Parse(name string, text []byte, languages ...*Language) (*Script, error) {
 	case 1:
 		return nil, wrong[0]
 	}
-	return nil, errors.Join(wrong...)
+	if len(wrong) > maxErrors {
+		wrong[maxErrors].Text = "there are more mistakes from here on"
+	}
+	errs := make([]error, len(wrong))
+	for i, w := range wrong {
+		errs[i] = w
+	}
+	return nil, errors.Join(errs...)
 }
 
 // ParseVerb reads what a rule does, without a trigger. Its errors are of type *Error, about line 1 of name.

@@ -131,5 +131,9 @@ func TestErrorsOfAllLines(t *testing.T) {
 	}
 	_, err = Parse("x", []byte(strings.Repeat("x\n", 100)), faults)
 	require.Error(t, err)
-	assert.Equal(t, maxErrors, strings.Count(err.Error(), "\n")+1)
+	assert.Equal(t, maxErrors+1, strings.Count(err.Error(), "\n")+1)
+	assert.ErrorContains(t, err, "x:21:1: there are more mistakes from here on")
+	_, err = Parse("x", []byte(strings.Repeat("x\n", maxErrors)), faults)
+	assert.ErrorContains(t, err, "x:20:1: ")
+	assert.NotContains(t, err.Error(), "more mistakes")
 }

@@ -55,7 +55,8 @@ func (h *hours) everWithin(t script.Trigger, first, end time.Time, span time.Dur
 }
 
 // unopened compares the hours of instruments with rule r, which happens first at a time in units. It returns why r never does
-// anything, or else announces which instruments do not trade at that time.
+// anything, or else announces which instruments do not trade at that time. A rule that happens so long after the start of a market
+// without end is only announced: the start may be on another day of the week the next time, and must not fail then.
 func (m *Market) unopened(r *script.Rule, at int64) (never string) {
 	a := r.Does.(*action)
 	span, ok := a.trading()
@@ -94,7 +95,7 @@ func (m *Market) unopened(r *script.Rule, at int64) (never string) {
 		e.Note = closed + e.Note
 		remarks = append(remarks, e)
 	}
-	if !open && hours != nil {
+	if lasting := r.Trigger.When == script.AtTime && m.config.Days == 0; !open && hours != nil && !lasting {
 		return closed + strings.Join(hours[:min(len(hours), mostHours)], "; ")
 	}
 	for _, e := range remarks {

@@ -208,6 +208,8 @@ func TestRuleForAClosedMarketIsFoundAtOnce(t *testing.T) {
 		{"at 09:30: spread BBB x2 for 31m", 2, "", nil},
 		{"at 09:30: spread BBB x2", 2, "", nil},
 		{"at 20h: spread AAA,BBB x2", 1, noneOpens, nil},
+		{"at 5h: halt AAA", 2, "its market is closed on " + monday + "14:00 UTC", nil},
+		{"at 5h: halt AAA", 0, "", []string{"AAA: its market is closed on " + monday + "14:00 UTC; " + aaa + "Tue 2026-01-06 09:00 UTC"}}, // of a service that starts at any time
 		{"at 24h: halt CCC", 1, "the market ends before this happens", nil},
 		{"at 12:00: news AAA jump 1%", 2, "", nil},
 		{"every 24h: halt AAA for 1m", 0, "", nil},

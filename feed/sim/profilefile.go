@@ -134,7 +134,7 @@ func numbers(values []float64) string {
 }
 
 // ParseProfile reads a profile from YAML. name is for errors, which are of type *UniverseError; if there are several mistakes, the
-// error joins the first maxErrors.
+// error joins the first maxErrors, and says where there are more.
 func ParseProfile(name string, text []byte) (*Profile, error) {
 	p, err := parseProfile(text)
 	wrong := mistakes{file: name}
@@ -350,7 +350,7 @@ func (f nodes) instruments(p *Profile) error {
 	for i, n := range list {
 		h, err := parseHabits(n, i)
 		wrong = errors.Join(wrong, err)
-		if len(flattened(wrong)) >= maxErrors {
+		if len(flattened(wrong)) > maxErrors {
 			break
 		}
 		p.Instruments = append(p.Instruments, *h)

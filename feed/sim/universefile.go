@@ -179,19 +179,26 @@ type mistakes struct {
 	errs []error
 }
 
-// add adds err, or the errors that it joins, unless it is nil, and says in which file they are. It leaves out those beyond maxErrors.
+// add adds err, or the errors that it joins, unless it is nil, and says in which file they are. Beyond maxErrors it says once
+// that there are more.
 func (m *mistakes) add(err error) {
 	for _, err := range flattened(err) {
-		if len(m.errs) == maxErrors {
+		if m.full() {
 			return
 		}
 		var wrong *UniverseError
 		if errors.As(err, &wrong) {
 			wrong.File = m.file
+			if len(m.errs) == maxErrors {
+				wrong.Field, wrong.Text = "", "there are more mistakes from here on"
+			}
 		}
 		m.errs = append(m.errs, err)
 	}
 }
+
+// full reports whether further mistakes are left out.
+func (m *mistakes) full() bool { return len(m.errs) > maxErrors }
 
 // err returns the mistakes, joined if there are several, or nil.
 func (m *mistakes) err() error {
@@ -218,7 +225,7 @@ func flattened(err error) (all []error) {
 
 // ParseUniverse reads a universe from CSV with a header line, or from YAML: a list of instruments, by itself or as
 // "instruments". name is for errors, which are of type *UniverseError; if there are several mistakes, the error joins the first
-// maxErrors.
+// maxErrors, and says where there are more.
 func ParseUniverse(name string, text []byte) (*Universe, error) {
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	read := readCSV
@@ -235,7 +242,7 @@ func ParseUniverse(name string, text []byte) (*Universe, error) {
 	wrong := mistakes{file: name}
 	wrong.add(err)
 	for i := range rows {
-		if len(wrong.errs) == maxErrors {
+		if wrong.full() {
 			break
 		}
 		r := &rows[i]
@@ -314,7 +321,7 @@ func readCSV(text []byte) (rows []row, wrong error) {
 	if wrong != nil {
 		return nil, wrong
 	}
-	for bad := 0; bad < maxErrors; {
+	for bad := 0; bad <= maxErrors; {
 		record, err := r.Read()
 		if err == io.EOF {
 			break
@@ -372,7 +379,7 @@ func readYAML(text []byte) (rows []row, wrong error) {
 			continue
 		}
 		wrong = errors.Join(wrong, err)
-		if bad++; bad == maxErrors {
+		if bad++; bad > maxErrors {
 			break
 		}
 	}
