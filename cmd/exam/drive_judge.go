@@ -62,7 +62,7 @@ func (j *judge) all(before, lines []string, err error) (fault *Fault, late bool)
 	case err != nil:
 		fault.Text += "; " + err.Error()
 	}
-	return fault, j.late()
+	return fault, j.late() || fault.Text == noGoodbye // a client does not wait for long to send it
 }
 
 // where says how far n lines of a client have come, for people.
@@ -556,10 +556,12 @@ func (j *judge) seen() string {
 		}
 	}
 	if !d.Terminal && len(s.goodbyes) == 0 {
-		return "the client has not said goodbye when it left"
+		return noGoodbye
 	}
 	return ""
 }
+
+const noGoodbye = "the client has not said goodbye when it left"
 
 // tooOften reports a client that said hello more often, or less often, than it may.
 func (j *judge) tooOften() string {

@@ -45,7 +45,7 @@ func TestDriveReports(t *testing.T) {
 		err   error
 		want  string // "" if all is right
 	}{
-		{"all is right but for a goodbye", plus(whole, left), nil, "the client has not said goodbye when it left"},
+		{"all is right but for a goodbye", plus(whole, left), nil, noGoodbye},
 		{"nothing", nil, died, "the client has ended by itself: exit status 1; it has printed nothing"},
 		{"no connected", []string{`{"event":"saved"}`}, died, `the client has ended by itself: exit status 1; its output has no event "connected"`},
 		{"ends in the middle", first[:4], died, "the client has ended by itself: exit status 1; its output accounts for the numbers below 4"},
@@ -69,7 +69,7 @@ func TestDriveReports(t *testing.T) {
 			fault, late := j.all(nil, test.lines, test.err)
 			require.NotNil(t, fault)
 			assert.Contains(t, fault.Text, test.want)
-			assert.False(t, late)
+			assert.Equal(t, test.want == noGoodbye, late)
 		})
 	}
 	published.lineage, published.final = published.lineage[:1], 6
