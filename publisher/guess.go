@@ -14,7 +14,7 @@ import (
 // also from an address with wrong ones, except that no further token from the address is checked while the answers to
 // guessesAside different tokens wait: a client that guesses over many connections is as slow as over one.
 //
-// A login that is wrong already, because the same one waits for its answer, is no guess: it tells its client nothing. Nor
+// A login that is wrong already, because the same one waits for its answer, is no guess: its client learns nothing. Nor
 // is a login without a token, since a certificate cannot be guessed. Such logins do not use up the places of guesses, so
 // the clients of an address that all have the token of last month do not keep out one that has the new token.
 //

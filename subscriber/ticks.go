@@ -19,8 +19,8 @@ type Tick struct {
 }
 
 // Ticks calls Run and iterates over the ticks, without snapshots and changes. An error, also that of ctx when it
-// ends, is yielded as the last element, with an empty tick. If the loop is left early, the ticks yielded so far count as received, and the next loop continues after
-// them. The caller may keep each tick; what its Extra points to is shared.
+// ends, is yielded as the last element, with an empty tick. If the loop is left early, the ticks yielded so far count as
+// received, and the next loop continues after them. The caller may keep each tick; what its Extra points to is shared.
 func (s *Subscriber) Ticks(ctx context.Context) iter.Seq2[Tick, error] {
 	return func(yield func(Tick, error) bool) {
 		d := definitions{}

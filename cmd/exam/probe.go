@@ -272,8 +272,8 @@ const (
 	ports     = 10_000
 )
 
-// freeAddr returns an address with one of n ports from first on, on which nobody listens. Until hold is closed, no other examination gets the address: it has the same
-// port of UDP, which only one process can have.
+// freeAddr returns an address with one of n ports from first on, on which nobody listens. Until hold is closed, no other examination
+// gets the address: hold has the same port of UDP, which only one process can have.
 func freeAddr(first, n int) (addr string, hold io.Closer, err error) {
 	var last error
 	for range 100 {

@@ -480,8 +480,8 @@ func (p *program) atTerminal() bool {
 	return ok && term.IsTerminal(int(in.Fd())) && isTerminal(p.stderr)
 }
 
-// readRules carries out the lines of a person or of --commands until stop is called. A person in the foreground is told that lines
-// are read.
+// readRules carries out the lines of a person or of --commands until stop is called. It says so to a person in the
+// foreground.
 func (p *program) readRules(ctx context.Context, rules ops.Rulebook) (stop func()) {
 	if in, ok := p.stdin.(*os.File); ok && p.atTerminal() && inForeground(int(in.Fd())) {
 		p.notef("%s", linesHint)

@@ -6,8 +6,8 @@
 //	cfg, err = certs.Client{CA: "ca.pem"}.Config()              // for subscriber.Config.TLS
 //
 // The files are read at each handshake, so that a new pair is used at once. A certificate and a key that cannot be used, such as
-// two that do not match, leave the pair before in force, and authorities that cannot be used leave the ones before in force. Only TLS 1.3 is spoken, and sessions are not resumed: each
-// connection proves again who it is.
+// two that do not match, leave the pair before in force, and authorities that cannot be used leave the ones before in force. Only TLS
+// 1.3 is spoken, and sessions are not resumed: each connection proves again who it is.
 package certs
 
 import (

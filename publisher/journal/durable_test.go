@@ -119,7 +119,7 @@ func TestSyncedSurvivesRotation(t *testing.T) {
 }
 
 // A sync that fails is final for its file: nothing more is appended to it, and what was not
-// synced is not told any more once a child session began before it (PROMISES.md, 5).
+// synced is not given out any more once a child session began before it (PROMISES.md, 5).
 func TestFailedSync(t *testing.T) {
 	w := newWorld()
 	fs := &memfs.FS{}
@@ -155,7 +155,7 @@ func TestFailedSync(t *testing.T) {
 		_, gone := drain(t, reader)
 		require.Empty(t, gone)
 		synced, err := w.audit(j, 1)
-		require.ErrorContains(t, err, "ends at", "what is not synced is not told")
+		require.ErrorContains(t, err, "ends at", "what is not synced is not given out")
 		require.NoError(t, j.Sync())
 		all, err := w.audit(j, 1)
 		require.NoError(t, err)

@@ -7,7 +7,8 @@ import (
 )
 
 // Retain removes the oldest files, each as a whole, while the total size exceeds RetainBytes or the oldest file
-// ended more than RetainAge before now, and with each the side file of its torn end. It never removes the file being written. Any goroutine may call it.
+// ended more than RetainAge before now, and with each the side file of its torn end. It never removes the file being
+// written. Any goroutine may call it.
 // Cursors in a removed file read it to its end.
 func (j *Journal) Retain(now int64) error {
 	j.retaining.Lock()
