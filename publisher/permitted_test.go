@@ -236,6 +236,7 @@ func TestCertificatesOfUsers(t *testing.T) {
 		as("risk.example")
 		c := w.join(codec.Hello{})
 		assert.Equal(t, &codec.Filter{"A0"}, c.welcome.Granted)
+		assert.Equal(t, "risk.example", w.pub.Stats().Conns[0].Certificate)
 		for i, want := range []time.Duration{250 * time.Millisecond, 500 * time.Millisecond, time.Second} {
 			as([]string{"other.example", "sub.risk.example", "RISK.example"}[i])
 			began := time.Now()

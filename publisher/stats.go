@@ -202,11 +202,12 @@ var everySelection Selection
 
 // ConnStats describes one connected subscriber.
 type ConnStats struct {
-	Number uint64 // number of the connection, unique in the publisher
-	Remote string
-	Client string
-	User   string    // empty without Config.Authorize
-	Since  time.Time // when it was accepted
+	Number      uint64 // number of the connection, unique in the publisher
+	Remote      string
+	Client      string
+	User        string    // empty without Config.Authorize
+	Certificate string    // the one name in the client's certificate; empty if it has shown none, or one with several names
+	Since       time.Time // when it was accepted
 	Selection
 	Start uint64 // number at which its line began
 	ConnProgress
@@ -247,7 +248,7 @@ func Without(conns, others []ConnStats) (left []ConnStats) {
 
 func (c *conn) stats() ConnStats {
 	s := ConnStats{
-		Number: c.client.number, Remote: c.nc.RemoteAddr().String(), Client: c.client.name, User: c.client.user, Since: c.client.since, Selection: *c.selected.Load(),
+		Number: c.client.number, Remote: c.nc.RemoteAddr().String(), Client: c.client.name, User: c.client.user, Certificate: c.client.cert, Since: c.client.since, Selection: *c.selected.Load(),
 		Start: c.progress.position, ConnProgress: c.progress.connProgress(), Confirmed: c.progress.confirmed.Load(),
 		RoundTrip: time.Duration(c.progress.roundTrip.Load()), Slow: c.slow.policy, MaxLag: c.slow.maxLag, Sent: c.out.bytes.Load(),
 	}

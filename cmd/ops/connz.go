@@ -15,25 +15,26 @@ import (
 
 // A Conn is a connection of a command. Fields that a command does not know are empty.
 type Conn struct {
-	Number    uint64        `json:"connection"`
-	Name      string        `json:"name"` // of the client, as it says
-	User      string        `json:"user,omitempty"`
-	Address   string        `json:"address"` // of the peer
-	State     string        `json:"state"`   // of a subscription; of a subscriber, live or behind
-	Since     *time.Time    `json:"since,omitempty"`
-	Filter    []string      `json:"filter,omitempty"`  // as asked last; empty for all instruments
-	Granted   []string      `json:"granted,omitempty"` // patterns of Filter that the user may see; empty if nothing is withheld
-	Denied    []string      `json:"denied,omitempty"`  // patterns that take more from Granted
-	Depth     string        `json:"depth,omitempty"`   // l1 if the levels of the book are withheld
-	Limits    string        `json:"limits,omitempty"`  // what the user may not see, for people
-	Start     uint64        `json:"start,omitempty"`   // number at which the line began
-	Position  uint64        `json:"position"`          // number after the last one that was sent, or received
-	Confirmed uint64        `json:"confirmed,omitempty"`
-	LagTicks  uint64        `json:"lag_ticks"`
-	LagTime   time.Duration `json:"lag_ns"` // since the first number that is behind was published
-	Policy    string        `json:"policy,omitempty"`
-	MaxLag    time.Duration `json:"max_lag_ns,omitempty"` // of Policy
-	Bytes     uint64        `json:"bytes"`                // sent, or received
+	Number      uint64        `json:"connection"`
+	Name        string        `json:"name"` // of the client, as it says
+	User        string        `json:"user,omitempty"`
+	Certificate string        `json:"certificate,omitempty"` // the name in the certificate that the peer has shown
+	Address     string        `json:"address"`               // of the peer
+	State       string        `json:"state"`                 // of a subscription; of a subscriber, live or behind
+	Since       *time.Time    `json:"since,omitempty"`
+	Filter      []string      `json:"filter,omitempty"`  // as asked last; empty for all instruments
+	Granted     []string      `json:"granted,omitempty"` // patterns of Filter that the user may see; empty if nothing is withheld
+	Denied      []string      `json:"denied,omitempty"`  // patterns that take more from Granted
+	Depth       string        `json:"depth,omitempty"`   // l1 if the levels of the book are withheld
+	Limits      string        `json:"limits,omitempty"`  // what the user may not see, for people
+	Start       uint64        `json:"start,omitempty"`   // number at which the line began
+	Position    uint64        `json:"position"`          // number after the last one that was sent, or received
+	Confirmed   uint64        `json:"confirmed,omitempty"`
+	LagTicks    uint64        `json:"lag_ticks"`
+	LagTime     time.Duration `json:"lag_ns"` // since the first number that is behind was published
+	Policy      string        `json:"policy,omitempty"`
+	MaxLag      time.Duration `json:"max_lag_ns,omitempty"` // of Policy
+	Bytes       uint64        `json:"bytes"`                // sent, or received
 	// RoundTrip is from the hello to the welcome. Echo is from sending to the confirmation, so with the wait until the next
 	// sign of life of the client.
 	RoundTrip time.Duration `json:"round_trip_ns,omitempty"`
@@ -125,7 +126,7 @@ func list(conns []Conn, by string, order func(a, b *Conn) int, limit int) *ConnL
 				c.State = stateBehind
 			}
 		}
-		c.Name, c.User, c.Address = nameOf(c.Name), nameOf(c.User), nameOf(c.Address)
+		c.Name, c.User, c.Certificate, c.Address = nameOf(c.Name), nameOf(c.User), nameOf(c.Certificate), nameOf(c.Address)
 		c.Filter, c.Granted, c.Denied = patternsOf(c.Filter), patternsOf(c.Granted), patternsOf(c.Denied)
 		c.Limits = Clean(c.Limits)
 	}
@@ -168,6 +169,9 @@ func (c *Conn) Instruments(sep string) string {
 	return text
 }
 
+// Who returns what names the peer best: its user, the name in its certificate, or else the name that it gives itself.
+func (c *Conn) Who() string { return cmp.Or(c.User, c.Certificate, c.Name) }
+
 // A column is a column of that table.
 type column struct {
 	head string
@@ -181,6 +185,7 @@ func columns(now time.Time) []column {
 		{"CONN", func(c *Conn) string { return strconv.FormatUint(c.Number, 10) }},
 		{"NAME", func(c *Conn) string { return c.Name }},
 		{"USER", func(c *Conn) string { return c.User }},
+		{"CERTIFICATE", func(c *Conn) string { return c.Certificate }},
 		{"ADDRESS", func(c *Conn) string { return c.Address }},
 		{"STATE", func(c *Conn) string { return c.State }},
 		{"FOR", func(c *Conn) string {
@@ -219,7 +224,7 @@ var narrowing = []struct {
 	head  string
 	least int
 }{
-	{"FILTER", 24}, {"BYTES", 0}, {"ADDRESS", 15}, {"NAME", 10}, {"FILTER", 8}, {"USER", 8}, {"FOR", 0}, {"POSITION", 0},
+	{"FILTER", 24}, {"BYTES", 0}, {"ADDRESS", 15}, {"NAME", 10}, {"FILTER", 8}, {"CERTIFICATE", 11}, {"USER", 8}, {"FOR", 0}, {"POSITION", 0},
 }
 
 // String is the list as a table of any width.

@@ -446,6 +446,7 @@ func TestConnectionsFitTheScreen(t *testing.T) {
 		{[]ops.Conn{usual}, []string{"1     tickfeed (devel)  desk  127.0.0.1:33718  live   2d   13,691    12   0s    all     *\n"}},
 		{[]ops.Conn{long}, []string{"behind", "1,234,567  1m15s", "disconnect 1m30s", "nnn…", "uuu…", "[2001:db8"}},
 		{[]ops.Conn{usual, long}, []string{"behind", "live", "1,234,567  1m15s"}},
+		{[]ops.Conn{{Number: 1, Name: "new", Certificate: "desk.example"}}, []string{"CONN  NAME  CERTIFICATE   STATE  LAG  TIME  FILTER\n1     new   desk.example  live   0    0s    *\n"}},
 		{[]ops.Conn{{Number: 1, Name: "new"}}, []string{"CONN  NAME  STATE  LAG  TIME  FILTER\n1     new   live   0    0s    *\n"}},
 	} {
 		w := &world{sites: map[string]*ops.Site{"test": {Command: "test", Conns: func() []ops.Conn { return test.conns }}}}

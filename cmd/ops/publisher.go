@@ -178,7 +178,7 @@ func (p *Publisher) Conns() []Conn {
 			depth = c.Depth.String()
 		}
 		conns[i] = Conn{
-			Number: c.Number, Name: c.Client, User: c.User, Address: c.Remote, Since: &c.Since,
+			Number: c.Number, Name: c.Client, User: c.User, Certificate: c.Certificate, Address: c.Remote, Since: &c.Since,
 			Filter: c.Filter, Granted: c.Granted, Denied: c.Denied, Depth: depth, Limits: c.Limits, Start: c.Start, Position: c.Told,
 			Confirmed: c.Confirmed, LagTicks: max(s.Committed, c.Passed) - c.Passed, Policy: c.Slow.String(), MaxLag: c.MaxLag,
 			Bytes: c.Sent, Echo: c.RoundTrip, lag: func() time.Duration { return pub.Lag(c.ConnProgress) },

@@ -87,7 +87,7 @@ func (r *reloader) reload() (reloadAnswer, error) {
 		r.log.Warn().Msg(printable(w))
 	}
 	if len(failed) > 0 {
-		err := fmt.Errorf("%s; what was in force before stays in force", strings.Join(failed, "; "))
+		err := fmt.Errorf("%s; the previous ones of these files stay in force, and the other files are in use", strings.Join(failed, "; "))
 		r.log.Error().Err(err).Msg("some of the files that were read again cannot be used")
 		return a, err
 	}

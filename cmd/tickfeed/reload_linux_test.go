@@ -112,7 +112,7 @@ func TestReloadSaysWhatIsInForce(t *testing.T) {
 	c = reload()
 	assert.Equal(t, exitFailure, c.exit(t))
 	assert.Contains(t, strings.ReplaceAll(c.err.String(), "\n", " "), "TLS: the key feed.key does not belong to the certificate feed.pem")
-	assert.Contains(t, c.err.String(), "what was in force before stays in force")
+	assert.Contains(t, c.err.String(), "the previous ones of these files stay in force, and the other files are in use")
 	assert.Equal(t, 1, strings.Count(pub.err.String(), "does not belong to the certificate"), "the log reports it once: %s", pub.err.String())
 	assert.Equal(t, exitDone, startCommand(t, dir, "subscribe", "unix:feed", "--quiet", "--count", "1", "--tls-ca", "ca.pem").exit(t))
 
@@ -145,7 +145,7 @@ func TestReloadWarnsOnce(t *testing.T) {
 func TestReloadErrorsAreOneLine(t *testing.T) {
 	r := &reloader{files: []reloadable{{"users", func() (string, error) { return "", errors.New("u.yml:1: one\nu.yml:2: two") }}}}
 	_, err := r.reload()
-	assert.EqualError(t, err, "users: u.yml:1: one; u.yml:2: two; what was in force before stays in force")
+	assert.EqualError(t, err, "users: u.yml:1: one; u.yml:2: two; the previous ones of these files stay in force, and the other files are in use")
 }
 
 // SIGHUP ends a publisher that has a terminal, because the terminal is gone.

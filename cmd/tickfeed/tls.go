@@ -46,11 +46,11 @@ func (o *serveTLS) config(log zerolog.Logger, protocols ...string) (*tls.Config,
 	case o.cert == "" || o.key == "":
 		return nil, usage("--%stls-cert and --%[1]stls-key belong together, and --%[1]stls-client-ca needs both", o.prefix)
 	}
-	files, err := certs.Server{Cert: o.cert, Key: o.key, ClientCA: o.clientCA, Protocols: protocols, Changed: func(err error) {
+	files, err := certs.Server{Cert: o.cert, Key: o.key, ClientCA: o.clientCA, Protocols: protocols, Changed: func(what string, err error) {
 		if err != nil {
 			log.Error().Err(err).Msg("there is a problem with the TLS files")
 		} else {
-			log.Info().Msg("new TLS files are in use")
+			log.Info().Msg("changed, and now in use: " + what)
 		}
 	}}.Open()
 	if err != nil {
@@ -133,7 +133,7 @@ func (o *dialTLS) config(say func(format string, args ...any)) (*tls.Config, err
 	}
 	cfg, err := certs.Client{
 		CA: o.ca, Cert: o.cert, Key: o.key, ServerName: o.serverName, Insecure: o.insecure,
-		Changed: func(err error) {
+		Changed: func(_ string, err error) {
 			if err != nil {
 				say("TLS: %v", err)
 			}

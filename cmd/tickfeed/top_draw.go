@@ -235,7 +235,7 @@ func (f *topFrame) connRows(width, rows int, v *topView, add func(colour, string
 		if c.LagTicks > 0 {
 			lag, since = formatCount(float64(c.LagTicks)), formatDuration(c.LagTime)
 		}
-		row(colour, mark, fmt.Sprint(c.Number), c.Name, c.Address, lag, since, c.fate(), sentRate(c.SentRate, c.measured), c.Policy, c.Instruments(","))
+		row(colour, mark, fmt.Sprint(c.Number), c.Who(), c.Address, lag, since, c.fate(), sentRate(c.SentRate, c.measured), c.Policy, c.Instruments(","))
 	}
 	switch left := len(f.Conns) - rows - from; {
 	case len(f.Conns) == 0 && v.filter != "":
@@ -313,6 +313,9 @@ func (f *topFrame) detail(v *topView, add func(colour, string, ...any)) {
 	if c.User != "" {
 		row("user", "%s", c.User)
 	}
+	if c.Certificate != "" {
+		row("certificate", "%s", c.Certificate)
+	}
 	instruments := c.Instruments(", ")
 	if instruments == "*" {
 		instruments = "all"
@@ -323,7 +326,7 @@ func (f *topFrame) detail(v *topView, add func(colour, string, ...any)) {
 		row("limits", "%s", c.Limits)
 	}
 	row("began at", "%s", nouns.Thousands(c.Start))
-	row("sent up to", "%s, of %s", nouns.Thousands(c.Position), nouns.Thousands(f.Overview.Head))
+	row("sent up to", "%s, of %s", nouns.Thousands(c.Position), nouns.Thousands(max(f.Overview.Head, c.Position))) // the head is a little older
 	row("confirmed", "%s, %s after it was sent", nouns.Thousands(c.Confirmed), formatDuration(c.Echo))
 	switch {
 	case c.LagTicks == 0:

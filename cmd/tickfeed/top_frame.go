@@ -87,7 +87,7 @@ var topOrders = []topOrder{
 	{"bytes", "bytes", func(a, b *topConn) int {
 		return cmp.Or(cmp.Compare(b.SentRate, a.SentRate), cmp.Compare(b.Bytes, a.Bytes))
 	}},
-	{"name", "name", func(a, b *topConn) int { return strings.Compare(a.Name, b.Name) }},
+	{"name", "name", func(a, b *topConn) int { return strings.Compare(a.Who(), b.Who()) }},
 	{"newest", "since", func(a, b *topConn) int { return cmp.Compare(b.Number, a.Number) }},
 }
 
@@ -156,7 +156,7 @@ func compose(now, before *topSample, v *topView) *topFrame {
 	}
 	order := topOrders[v.order].compare
 	slices.SortStableFunc(f.Conns, func(a, b topConn) int {
-		return cmp.Or(order(&a, &b), strings.Compare(a.Name, b.Name), cmp.Compare(a.Number, b.Number))
+		return cmp.Or(order(&a, &b), strings.Compare(a.Who(), b.Who()), cmp.Compare(a.Number, b.Number))
 	})
 	for _, b := range activity.Instruments {
 		f.Instruments = append(f.Instruments, topInstrument{b.Name, float64(b.Total) / seconds, float64(b.Total) / float64(max(1, total)), b.Ticks})
@@ -166,7 +166,7 @@ func compose(now, before *topSample, v *topView) *topFrame {
 
 // shows reports whether the filter of the view matches c.
 func (v *topView) shows(c *topConn) bool {
-	return v.filter == "" || strings.Contains(strings.ToLower(c.Name+" "+c.User+" "+c.Address+" "+c.Instruments(",")), strings.ToLower(v.filter))
+	return v.filter == "" || strings.Contains(strings.ToLower(c.Name+" "+c.User+" "+c.Certificate+" "+c.Address+" "+c.Instruments(",")), strings.ToLower(v.filter))
 }
 
 // fate returns what awaits c, which elapsed seconds ago was as was says, and when.

@@ -183,6 +183,26 @@ func TestTopOrderOfHealthySubscribers(t *testing.T) {
 	}
 }
 
+// A connection is shown by its user, or else by the name in its certificate, or else by the name that the client gives itself; filters
+// and the order by name go by the same.
+func TestTopShowsWhoIsConnected(t *testing.T) {
+	before, now := topSamples()
+	now.conns = []ops.Conn{{Number: 1, Name: "zed"}, {Number: 2, Name: "tickfeed", Certificate: "yard.example"}, {Number: 3, Name: "tickfeed", Certificate: "x.example", User: "xenon"}}
+	v := topView{}
+	f := compose(now, before, &v)
+	var names []string
+	for _, c := range f.Conns {
+		names = append(names, c.Who())
+	}
+	assert.Equal(t, []string{"xenon", "yard.example", "zed"}, names)
+	screen := fmt.Sprint(f.lines(80, 40, &v))
+	for _, want := range names {
+		assert.Contains(t, screen, want)
+	}
+	v.filter = "yard"
+	assert.Len(t, compose(now, before, &v).Conns, 1)
+}
+
 // The details of a connection that has ended remember whose it was, and offer no kick.
 func TestTopDetailsOfAnEndedConnection(t *testing.T) {
 	before, now := topSamples()

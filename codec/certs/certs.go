@@ -36,10 +36,10 @@ type Server struct {
 	// Protocols are the ALPN names that clients may ask for: Protocol for the stream, none for HTTP. A client that asks for none
 	// is admitted, and one that asks for others is not.
 	Protocols []string
-	// Changed is called when a pair or authorities that changed are in use, with nil, and when they are not, with the reason. The
-	// reason is also given if a certificate is in use that clients will refuse, because of its dates. Changed may be nil, and may be
+	// Changed is called when a pair or authorities that changed are in use, with nil, and when they are not, with the reason; what
+	// names the certificate or the file of the authorities. The reason is also given if a certificate is in use that clients will refuse, because of its dates. Changed may be nil, and may be
 	// called by several goroutines, but not at the same time.
-	Changed func(error)
+	Changed func(what string, err error)
 }
 
 // Config returns the configuration, or an error if the files cannot be used.
@@ -136,7 +136,7 @@ type Client struct {
 	Cert, Key  string // the client's own certificate, in PEM; empty for none
 	ServerName string // the name that the server's certificate must hold; empty for the host that is dialled
 	Insecure   bool   // accept any certificate: the connection is encrypted, but the server may be anyone
-	Changed    func(error)
+	Changed    func(what string, err error)
 }
 
 // Config returns the configuration, or an error if the files cannot be used. See ForHost.
@@ -222,6 +222,7 @@ type watched[T any] struct {
 	// build makes the value of files, and joins all mistakes in them. A file that is nil could not be read, which is reported besides.
 	build   func(files [][]byte) (value T, warning, err error)
 	changed func(error) // not nil
+	before  string      // what stays in use if files cannot be used, for people
 
 	mu      sync.Mutex
 	tried   string // what was read last, used or not
@@ -240,7 +241,7 @@ const (
 
 // watchPair returns the pair of a certificate, which must be made for purpose, and its key. The warning is why peers refuse it
 // because of its dates.
-func watchPair(cert, key string, purpose purpose, changed func(error)) *watched[*tls.Certificate] {
+func watchPair(cert, key string, purpose purpose, changed func(string, error)) *watched[*tls.Certificate] {
 	build := func(files [][]byte) (*tls.Certificate, error, error) {
 		pair, err := keyPair(cert, key, files[0], files[1])
 		if err != nil || pair.Leaf == nil {
@@ -251,28 +252,34 @@ func watchPair(cert, key string, purpose purpose, changed func(error)) *watched[
 		}
 		return &pair, validity(cert, pair.Leaf, time.Now()), nil
 	}
-	return &watched[*tls.Certificate]{paths: []string{cert, key}, build: build, changed: changed}
+	what := "the certificate " + cert
+	return &watched[*tls.Certificate]{
+		paths: []string{cert, key}, build: build, before: "the certificate before stays in use", changed: func(err error) { changed(what, err) },
+	}
 }
 
 // watchPool returns the authorities in the file at path.
-func watchPool(path string, changed func(error)) *watched[*x509.CertPool] {
+func watchPool(path string, changed func(string, error)) *watched[*x509.CertPool] {
 	build := func(files [][]byte) (*x509.CertPool, error, error) {
 		p, err := pool(path, files[0])
 		return p, nil, err
 	}
-	return &watched[*x509.CertPool]{paths: []string{path}, build: build, changed: changed}
+	what := "the authorities in " + path
+	return &watched[*x509.CertPool]{
+		paths: []string{path}, build: build, before: "the authorities before stay in use", changed: func(err error) { changed(what, err) },
+	}
 }
 
 // oneAtATime returns a function that calls changed, if it is not nil, for one caller after the other.
-func oneAtATime(changed func(error)) func(error) {
+func oneAtATime(changed func(string, error)) func(string, error) {
 	if changed == nil {
-		return func(error) {}
+		return func(string, error) {}
 	}
 	var mu sync.Mutex
-	return func(err error) {
+	return func(what string, err error) {
 		mu.Lock()
 		defer mu.Unlock()
-		changed(err)
+		changed(what, err)
 	}
 }
 
@@ -317,7 +324,7 @@ func (w *watched[T]) renewLocked(files [][]byte, err error, reportWrong bool) {
 	}
 	if w.wrong = err; err != nil {
 		if reportWrong {
-			w.changed(fmt.Errorf("%w; the files before stay in use", err))
+			w.changed(fmt.Errorf("%w; %s", err, w.before))
 		}
 		return
 	}

@@ -59,7 +59,7 @@ func TestFilesAreReadAgain(t *testing.T) {
 	first, second := a.Issue(certstest.Want{Names: []string{"feed"}}), a.Issue(certstest.Want{Names: []string{"feed"}})
 	cert, key := first.Write(dir, "feed")
 	var told []error
-	server, err := certs.Server{Cert: cert, Key: key, Changed: func(err error) { told = append(told, err) }}.Config()
+	server, err := certs.Server{Cert: cert, Key: key, Changed: func(_ string, err error) { told = append(told, err) }}.Config()
 	require.NoError(t, err)
 	ca := certstest.WriteFile(dir, "ca.pem", a.PEM)
 	client, err := certs.Client{CA: ca, ServerName: "feed"}.Config()
@@ -77,7 +77,7 @@ func TestFilesAreReadAgain(t *testing.T) {
 		assert.Equal(t, serialOf(first), serial)
 	}
 	require.Len(t, told, 1, "an error is reported once")
-	assert.ErrorContains(t, told[0], "the key "+key+" does not belong to the certificate "+cert+"; the files before stay in use")
+	assert.ErrorContains(t, told[0], "the key "+key+" does not belong to the certificate "+cert+"; the certificate before stays in use")
 
 	require.NoError(t, os.Remove(key))
 	serial, err, _ = shake(t, server, client)
@@ -109,7 +109,7 @@ func TestExpiredPairIsNotTaken(t *testing.T) {
 	first := a.Issue(certstest.Want{Names: []string{"feed"}})
 	cert, key := first.Write(dir, "feed")
 	var told []error
-	server, err := certs.Server{Cert: cert, Key: key, Changed: func(err error) { told = append(told, err) }}.Config()
+	server, err := certs.Server{Cert: cert, Key: key, Changed: func(_ string, err error) { told = append(told, err) }}.Config()
 	require.NoError(t, err)
 	client, err := certs.Client{CA: certstest.WriteFile(dir, "ca.pem", a.PEM), ServerName: "feed"}.Config()
 	require.NoError(t, err)
@@ -119,7 +119,7 @@ func TestExpiredPairIsNotTaken(t *testing.T) {
 	assert.Equal(t, first.TLS.Leaf.SerialNumber.String(), serial)
 	require.Len(t, told, 1)
 	assert.ErrorContains(t, told[0], "expired on")
-	assert.ErrorContains(t, told[0], "the files before stay in use")
+	assert.ErrorContains(t, told[0], "the certificate before stays in use")
 }
 
 // Check returns the certificate in force, why that is not the one in the files, and as often as it is asked. Clients refuse the
@@ -221,7 +221,8 @@ func TestPairAndAuthoritiesAreIndependent(t *testing.T) {
 	cert, key := first.Write(dir, "feed")
 	admitted := certstest.WriteFile(dir, "clients.pem", append(bytes.Clone(a.PEM), b.PEM...))
 	var reported []error
-	files, err := certs.Server{Cert: cert, Key: key, ClientCA: admitted, Changed: func(err error) { reported = append(reported, err) }}.Open()
+	var whats []string
+	files, err := certs.Server{Cert: cert, Key: key, ClientCA: admitted, Changed: func(what string, err error) { reported, whats = append(reported, err), append(whats, what) }}.Open()
 	require.NoError(t, err)
 	ownCert, ownKey := b.Issue(certstest.Want{Names: []string{"me"}}).Write(dir, "me")
 	client, err := certs.Client{CA: certstest.WriteFile(dir, "ca.pem", a.PEM), ServerName: "feed", Cert: ownCert, Key: ownKey}.Config()
@@ -235,7 +236,9 @@ func TestPairAndAuthoritiesAreIndependent(t *testing.T) {
 	assert.ErrorContains(t, certs.AcceptError(err), "was signed by CN=two, which is not in --tls-client-ca", "taken away while the pair is wrong")
 	require.Len(t, reported, 2)
 	assert.ErrorContains(t, reported[0], "does not belong")
+	assert.ErrorContains(t, reported[0], "; the certificate before stays in use")
 	assert.NoError(t, reported[1])
+	assert.Equal(t, []string{"the certificate " + cert, "the authorities in " + admitted}, whats)
 
 	certstest.WriteFile(dir, "clients.pem", []byte("hello"))
 	_, err = files.Check()
@@ -310,7 +313,7 @@ func TestDatesThatPeersRefuseAreReported(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cert, key := a.Issue(c.want).Write(dir, "feed")
 			var told error
-			_, err := certs.Server{Cert: cert, Key: key, Changed: func(err error) { told = err }}.Config()
+			_, err := certs.Server{Cert: cert, Key: key, Changed: func(_ string, err error) { told = err }}.Config()
 			require.NoError(t, err)
 			if c.says == "" {
 				assert.NoError(t, told)
