@@ -146,7 +146,7 @@ var controlVerbs = []controlVerb{
 		}
 		return &ops.RuleRequest{Name: value}, nil
 	}},
-	{name: "symbols", value: "PATTERNS", of: "subscribe", does: "receive these instruments from now on, * is all; the answer says which patterns match none", path: "symbols", body: func(_ *controlOptions, value string) (any, error) {
+	{name: "symbols", value: "PATTERNS", of: "subscribe", does: "receive these instruments from now on, * is all; the answer says which patterns match none, and what the publisher does not grant; if it grants none, the subscription ends (exit code 4)", path: "symbols", body: func(_ *controlOptions, value string) (any, error) {
 		if value == "" {
 			return nil, usage("control symbols: the patterns are missing, such as 'AAPL,ES*'")
 		}

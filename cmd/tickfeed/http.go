@@ -304,8 +304,9 @@ type symbolsRequest struct {
 
 // A symbolsAnswer is the response to it.
 type symbolsAnswer struct {
-	Filter  []string `json:"filter"`
+	Filter  []string `json:"filter"` // what the publisher grants
 	Changed bool     `json:"changed"`
+	Limits  string   `json:"limits,omitempty"`  // what it does not grant
 	Warning string   `json:"warning,omitempty"` // about patterns that match no instrument
 }
 
@@ -315,6 +316,9 @@ func (a symbolsAnswer) String() string {
 		return ops.Clean(filterText(a.Filter)) + " already, nothing changes"
 	}
 	text := filterText(a.Filter) + " from now on"
+	if a.Limits != "" {
+		text += "; " + a.Limits
+	}
 	if a.Warning != "" {
 		text += "; WARNING: " + strings.TrimPrefix(a.Warning, symbolsCommand+": ")
 	}
@@ -329,7 +333,10 @@ func symbolsRoute(c *commander) ops.Route {
 			return nil, err
 		}
 		answer, err := c.ask(ctx, symbolsCommand+" "+q.Patterns)
-		if err != nil {
+		switch {
+		case errors.As(err, new(*ops.Error)):
+			return nil, err
+		case err != nil:
 			return nil, ops.BadRequest("%w", err)
 		}
 		return answer, nil

@@ -98,9 +98,9 @@ too small, because the publisher joins packets.
 
 With --commands, a line on standard input such as "symbols AAPL,ES*" (or "symbols *" for all) replaces the
 patterns of --symbols on all connections, and standard error reports the number from which the new patterns
-apply. An invalid line and the end of the input change nothing; a line of more than 1 MiB is
-taken for the end. Without the flag, standard input is not
-read, because its lines may be meant for another program: commands that were pasted into a shell, or the
+apply. If the user may see some of the instruments only, standard error says so; if it may see none of them,
+the publisher ends the subscription for good (exit code 4). An invalid line and the end of the input change
+nothing; a line of more than 1 MiB is taken for the end. Without the flag, standard input is not read, because its lines may be meant for another program: commands that were pasted into a shell, or the
 list of a "while read" loop. A background job of a terminal reads nothing.
 
 A publisher that cannot be reached, or asks for another attempt because it is busy or stops, is tried again for ever, after waits
@@ -381,7 +381,7 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	r.recovered = view.Note
 	site := subscriptionSite("subscribe", view, func() any { return newSubscriptionStatus(subs) })
 	c := newCommander(p.notef, r.filter, subs)
-	r.compared = c.compared
+	r.settled = c.settled
 	steer := func() (stop func()) { return p.steer(ctx, o, c, web, site) }
 	if o.measures() {
 		return p.measure(ctx, o, subs, r, times, steer)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -31,16 +32,16 @@ type commander struct {
 	set func(patterns []string) error
 
 	patience time.Duration // that ask has with the publisher; 0 means outcomePatience
-	warnings chan string   // of capacity 1: what came of the last change
+	outcomes chan outcome  // of capacity 1: the latest one
 
-	asking sync.Mutex // one ask at a time waits for a warning
+	asking sync.Mutex // one ask at a time waits for an outcome
 	mu     sync.Mutex
 	filter codec.Filter // the current filter of the subscriptions
 }
 
 // newCommander returns a commander of subs, whose filter is filter.
 func newCommander(say func(format string, args ...any), filter codec.Filter, subs []*subscriber.Subscriber) *commander {
-	return &commander{say: say, filter: filter, warnings: make(chan string, 1), set: func(patterns []string) error {
+	return &commander{say: say, filter: filter, outcomes: make(chan outcome, 1), set: func(patterns []string) error {
 		for _, s := range subs {
 			if err := s.SetFilter(patterns); err != nil {
 				return err // the patterns are invalid: the first one refuses them
@@ -84,14 +85,42 @@ func (c *commander) obey(text string) (symbolsAnswer, error) {
 	return symbolsAnswer{Filter: filter, Changed: true}, nil
 }
 
-// compared notes that a filter was compared with the instruments of the publisher, with the warning about its patterns, or "".
-func (c *commander) compared(warning string) {
+// An outcome is what the publisher made of a filter.
+type outcome struct {
+	granted codec.Filter
+	limits  string // what is not granted, for people; empty for nothing
+	warning string // about patterns that match no instrument; may be empty
+	closed  bool   // the subscription has ended
+	err     error  // why, if closed; nil if it has all it was asked for
+}
+
+// about reports whether o can be the outcome of filter, and not of an earlier one.
+func (o *outcome) about(filter codec.Filter) bool {
+	return o.closed || o.limits != "" || slices.Equal(o.granted, filter)
+}
+
+// failure returns the error with which the request for filter fails if the subscription has ended.
+func (o *outcome) failure(filter codec.Filter) error {
+	var refused *subscriber.RefusedError
+	switch {
+	case !o.closed:
+		return nil
+	case errors.As(o.err, &refused) && refused.Code == codec.CodeDenied && !refused.Retry:
+		return &ops.Error{Status: http.StatusForbidden, Err: fmt.Errorf("the publisher denies %s, and has ended the subscription: %s; start it again with symbols that it may see", filterText(filter), refused.Text)}
+	case o.err != nil:
+		return &ops.Error{Status: http.StatusServiceUnavailable, Err: fmt.Errorf("the subscription has ended: %w", o.err)}
+	}
+	return &ops.Error{Status: http.StatusServiceUnavailable, Err: errors.New("the subscription has ended")}
+}
+
+// settled notes an outcome.
+func (c *commander) settled(o outcome) {
 	select {
-	case <-c.warnings: // of an earlier change
+	case <-c.outcomes: // of an earlier change
 	default:
 	}
 	select {
-	case c.warnings <- warning:
+	case c.outcomes <- o:
 	default: // another connection was faster
 	}
 }
@@ -99,25 +128,38 @@ func (c *commander) compared(warning string) {
 // unconfirmed is the warning of a change to which the publisher has not responded.
 const unconfirmed = "the publisher has not confirmed this yet"
 
-// ask carries out one line, and waits for the warning about its patterns.
+// ask carries out one line, and waits for what the publisher makes of it.
 func (c *commander) ask(ctx context.Context, text string) (symbolsAnswer, error) {
 	c.asking.Lock()
 	defer c.asking.Unlock()
 	select {
-	case <-c.warnings:
+	case <-c.outcomes:
 	default:
 	}
 	answer, err := c.obey(text)
 	if err != nil || !answer.Changed {
 		return answer, err
 	}
-	select {
-	case answer.Warning = <-c.warnings:
-	case <-ctx.Done():
-	case <-time.After(cmp.Or(c.patience, outcomePatience)):
-		answer.Warning = unconfirmed
+	requested, timeout := answer.Filter, time.After(cmp.Or(c.patience, outcomePatience))
+	for {
+		select {
+		case o := <-c.outcomes:
+			if o.about(requested) {
+				answer.Filter, answer.Limits, answer.Warning = o.granted, o.limits, o.warning
+				return answer, o.failure(requested)
+			}
+		case <-ctx.Done():
+			select {
+			case o := <-c.outcomes: // the end of the subscription has ended ctx
+				return answer, o.failure(requested)
+			default:
+				return answer, nil
+			}
+		case <-timeout:
+			answer.Warning = unconfirmed
+			return answer, nil
+		}
 	}
-	return answer, nil
 }
 
 // parseCommand returns the filter that a line of --commands requests.

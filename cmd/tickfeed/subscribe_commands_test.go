@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -12,8 +14,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tickfeed/cmd/ops"
 	"tickfeed/codec"
 	"tickfeed/codec/logto/logtest"
+	"tickfeed/subscriber"
 )
 
 // A line of --commands names its patterns as --symbols does.
@@ -125,11 +129,11 @@ func TestAskAnswersWithTheWarning(t *testing.T) {
 	c := newCommander(nil, nil, nil)
 	c.set = func(patterns []string) error {
 		if patterns[0] != "MUTE" {
-			c.compared("no instrument matches " + patterns[0])
+			c.settled(outcome{granted: patterns, warning: "no instrument matches " + patterns[0]})
 		}
 		return nil
 	}
-	c.compared("old")
+	c.settled(outcome{warning: "old"})
 	for _, test := range []struct{ symbols, warning string }{{"A", "no instrument matches A"}, {"A", ""}, {"B", "no instrument matches B"}} {
 		answer, err := c.ask(t.Context(), "symbols "+test.symbols)
 		require.NoError(t, err)
@@ -139,4 +143,47 @@ func TestAskAnswersWithTheWarning(t *testing.T) {
 	answer, err := c.ask(t.Context(), "symbols MUTE")
 	require.NoError(t, err)
 	assert.Equal(t, "symbols MUTE from now on; WARNING: "+unconfirmed, answer.String())
+}
+
+// The answer to a change says what the publisher grants of it. An outcome of the filter before it is not its outcome. A change that
+// ends the subscription is refused, with the publisher's reason.
+func TestAskAnswersWithTheGrant(t *testing.T) {
+	const limits = "user desk may not see more than A"
+	c := newCommander(nil, nil, nil)
+	earlier := make(chan struct{})
+	c.set = func(patterns []string) error {
+		switch patterns[0] {
+		case "A":
+			c.settled(outcome{granted: codec.Filter{"A"}, limits: limits})
+		case "B":
+			c.settled(outcome{granted: codec.Filter{"A", "C"}})
+			go func() {
+				defer close(earlier)
+				for len(c.outcomes) > 0 { // until ask has taken the first one
+					runtime.Gosched()
+				}
+				c.settled(outcome{granted: patterns})
+			}()
+		default:
+			c.settled(outcome{closed: true, err: &subscriber.RefusedError{Code: codec.CodeDenied, Text: "user desk may not see D", Goodbye: true}})
+		}
+		return nil
+	}
+	answer, err := c.ask(t.Context(), "symbols A,X")
+	require.NoError(t, err)
+	assert.Equal(t, symbolsAnswer{Filter: codec.Filter{"A"}, Changed: true, Limits: limits}, answer)
+	assert.Equal(t, "symbols A from now on; "+limits, answer.String())
+	answer, err = c.ask(t.Context(), "symbols B")
+	require.NoError(t, err)
+	assert.Equal(t, symbolsAnswer{Filter: codec.Filter{"B"}, Changed: true}, answer)
+	<-earlier
+	ended, cancel := context.WithCancel(t.Context())
+	cancel() // as the end of the subscription does
+	for _, symbols := range []string{"D", "E"} {
+		_, err = c.ask(ended, "symbols "+symbols)
+		var refused *ops.Error
+		require.ErrorAs(t, err, &refused)
+		assert.Equal(t, http.StatusForbidden, refused.Status)
+		assert.EqualError(t, err, "the publisher denies symbols "+symbols+", and has ended the subscription: user desk may not see D; start it again with symbols that it may see")
+	}
 }

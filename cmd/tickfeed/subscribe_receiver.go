@@ -77,9 +77,10 @@ func (r *receiver) handle(b *subscriber.Batch) error {
 			if text != "" {
 				r.say("%s", text)
 			}
-			if r.compared != nil {
-				r.compared(text)
-			}
+			r.report(outcome{granted: r.filter, limits: r.limits, warning: text})
+		}
+		if c.State == subscriber.Closed {
+			r.report(outcome{closed: true, err: c.Err})
 		}
 		return nil
 	}
@@ -218,11 +219,18 @@ func (r *receiver) change(c *subscriber.Change) error {
 
 // patterns are the filter of a subscription, which is compared with the instruments that there are.
 type patterns struct {
-	filter   codec.Filter
-	limited  bool                 // the publisher made filter of what was asked for and what the user may see
-	changed  bool                 // filter is not that of --symbols
-	matched  bool                 // filter was compared with a complete state
-	compared func(warning string) // called when it was; it may be nil
+	filter  codec.Filter
+	limits  string        // why filter is not what was asked for: what the user may not see; empty if it is
+	changed bool          // filter is not that of --symbols
+	matched bool          // filter was compared with a complete state
+	settled func(outcome) // called when it was, and when the subscription has ended; it may be nil
+}
+
+// report calls settled.
+func (p *patterns) report(o outcome) {
+	if p.settled != nil {
+		p.settled(o)
+	}
 }
 
 // compare compares the filter with state if that is complete after c, for the first time with this filter. The warning names the
@@ -231,7 +239,7 @@ func (p *patterns) compare(c *subscriber.Change, state *feed.State) (warning str
 	complete := c.State == subscriber.Live
 	if f := c.Filtered; f != nil {
 		complete = complete && p.matched && !adds(p.filter, f.Filter) // otherwise a snapshot follows
-		p.filter, p.limited, p.changed, p.matched = f.Filter, f.Limits != "", p.changed || p.matched, false
+		p.filter, p.limits, p.changed, p.matched = f.Filter, f.Limits, p.changed || p.matched, false
 	}
 	if p.matched || !complete {
 		return "", false
@@ -243,7 +251,7 @@ func (p *patterns) compare(c *subscriber.Change, state *feed.State) (warning str
 	}
 	text := fmt.Sprintf("no instrument matches %s so far", firstPatterns(missing))
 	switch {
-	case p.limited: // they need not be those that were asked for
+	case p.limits != "": // they need not be those that were asked for
 		return text + ", to which the publisher limits this user", true
 	case meant == "":
 		text += "; patterns are case-sensitive"

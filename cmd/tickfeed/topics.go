@@ -171,6 +171,9 @@ publish:
 
 subscribe:
   POST /symbols {"patterns": "AAPL,ES*"}
+                  the response has the filter that the publisher grants, and as
+                  limits what it does not; status 403 if it grants nothing,
+                  which ends the subscription
 
 Responses are JSON, or text for people with ?format=text; durations are in
 nanoseconds, times of ticks in nanoseconds since the Unix epoch. The header
