@@ -316,6 +316,9 @@ func joinRelated(ctx context.Context, all []*openRecording) (_ []*openRecording,
 	defer func() {
 		if err != nil {
 			closeAll(all)
+			if ctx.Err() != nil {
+				err = errInterrupted
+			}
 		}
 	}()
 	if len(all) < 2 {

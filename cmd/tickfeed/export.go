@@ -205,9 +205,9 @@ func (p *program) export(cmd *cobra.Command, o *exportOptions, paths []string) e
 	defer closeAll(e.all)
 	err = e.write(out, gz)
 	switch {
-	case errors.Is(err, errInterrupted):
+	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
 		p.notef("interrupted after %s; %s was not written", nouns.Count(e.sum.Ticks, "tick"), o.output)
-		return err
+		return errInterrupted
 	case err != nil:
 		return err
 	case e.sum.Ticks == 0 && e.match != nil:
@@ -301,7 +301,7 @@ func (e *exporting) write(out io.Writer, gz bool) (err error) {
 	case formatNDJSON:
 		w = newTextRows(sink, textfile.JSONFormat{Times: e.times, Raw: e.raw})
 	case formatText:
-		e.sum.Damages, err = text.Write(interruptible{sink, e.ctx}, e.all[0], e.all[0].Size())
+		e.sum.Damages, err = text.Write(interruptible{sink, e.ctx}, e.all[0].Input, e.all[0].Size())
 		if e.ctx.Err() != nil {
 			return errInterrupted
 		}

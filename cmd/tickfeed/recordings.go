@@ -512,9 +512,13 @@ func openFile(ctx context.Context, path string) (*openRecording, error) {
 	} else if err != nil {
 		return nil, wrong("%w", err)
 	}
+	in.SetContext(ctx)
 	r := &openRecording{Input: in, name: path}
 	if _, err := in.Reader(); err != nil {
 		_ = r.Close() // the file was only read
+		if ctx.Err() != nil {
+			return nil, errInterrupted
+		}
 		if in.FileSize() == 0 {
 			err = errors.New("the file is empty")
 		}

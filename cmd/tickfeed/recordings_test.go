@@ -187,3 +187,24 @@ func TestNamesOf(t *testing.T) {
 	assert.Equal(t, "a b c", namesOf([]string{"a", "b", "c"}))
 	assert.Equal(t, "a b and 2 more", namesOf([]string{"a", "b", "c", "d"}))
 }
+
+// A command that reads a recording with a long damaged part ends with Ctrl-C while it searches for the end of that part.
+func TestCancelEndsTheSearchOfARecording(t *testing.T) {
+	day, err := os.ReadFile("../../testdata/day.tick")
+	require.NoError(t, err)
+	path := writeFile(t, "x.tick", string(day[:len(day)/2])+strings.Repeat("\x00", 1<<20))
+	ctx, cancel := context.WithCancel(t.Context())
+	r, err := openFile(ctx, path)
+	require.NoError(t, err)
+	defer r.Close()
+	reader, err := r.Reader()
+	require.NoError(t, err)
+	cancel()
+	for err == nil {
+		_, err = reader.Next()
+	}
+	require.ErrorIs(t, err, context.Canceled)
+
+	_, err = openFile(ctx, writeFile(t, "y.tick", strings.Repeat("\x00", 1<<20)))
+	require.ErrorIs(t, err, errInterrupted)
+}

@@ -54,7 +54,9 @@ func (f *fileFilter) look(ctx context.Context, p *program, recordings []*openRec
 		if len(f.missing) == 0 {
 			return nil
 		}
-		if err := f.lookIn(ctx, x); err != nil {
+		if err := f.lookIn(ctx, x); ctx.Err() != nil {
+			return errInterrupted
+		} else if err != nil {
 			return wrong("%s: %w", x.title(), err)
 		}
 	}

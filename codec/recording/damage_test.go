@@ -2,6 +2,7 @@ package recording
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -394,5 +395,54 @@ func TestShuffledPieces(t *testing.T) {
 		c.next = 0
 		_, _, problem := c.read(d)
 		require.NotContains(t, problem, "does not end")
+	}
+}
+
+// zerosAfter is a file of 20 GB, of zeros after its beginning.
+type zerosAfter struct {
+	head   []byte
+	read   int64
+	cancel func() // called once 1 MiB is read
+}
+
+const zerosSize = 20 << 30
+
+func (z *zerosAfter) ReadAt(p []byte, at int64) (int, error) {
+	n := int(min(int64(len(p)), zerosSize-at))
+	clear(p[:n])
+	if at < int64(len(z.head)) {
+		copy(p[:n], z.head[at:])
+	}
+	if z.read += int64(n); z.read > 1<<20 {
+		z.cancel()
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// A search for the next message in zeros that are written, which a hole is not, ends with the context before it reads another MiB,
+// whether it looks for the first header or what follows packets.
+func TestSearchEndsWithContext(t *testing.T) {
+	s := newSession(0xa1)
+	head, err := AppendHeader(nil, &s.header)
+	require.NoError(t, err)
+	head = append(head, s.packet(instruments)...)
+	for name, head := range map[string][]byte{"packets": head, "nothing": nil} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			z := &zerosAfter{head: head, cancel: cancel}
+			in, err := NewInput(z, zerosSize)
+			require.NoError(t, err)
+			defer in.Close()
+			in.SetContext(ctx)
+			r, err := in.Reader()
+			for err == nil {
+				_, err = r.Next()
+			}
+			require.ErrorIs(t, err, context.Canceled)
+			require.Less(t, z.read, int64(2<<20))
+		})
 	}
 }

@@ -48,7 +48,10 @@ func TestHolesAreNotRead(t *testing.T) {
 			_, err = file.WriteAt(test.tail, hole)
 			require.NoError(t, err)
 			f := &countedFile{File: file}
-			r, err := recording.NewReader(f, hole+int64(len(test.tail)))
+			in, err := recording.NewInput(f, hole+int64(len(test.tail)))
+			require.NoError(t, err)
+			defer in.Close()
+			r, err := in.Reader()
 			require.NoError(t, err)
 			var kinds []recording.Kind
 			for {

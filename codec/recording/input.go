@@ -1,6 +1,7 @@
 package recording
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -26,9 +27,10 @@ import (
 // at most 8 MiB, and 16 bytes for each frame of the file.
 type Input struct {
 	r    io.ReaderAt
-	file *os.File // to close; nil if the caller closes the file
-	size int64    // length of the contents
-	raw  int64    // length of the file
+	file *os.File        // to close; nil if the caller closes the file
+	size int64           // length of the contents
+	raw  int64           // length of the file
+	ctx  context.Context // see SetContext; may be nil
 
 	// Fields of a compressed file.
 	compressed bool
@@ -129,6 +131,10 @@ func (in *Input) FileSize() int64 { return in.raw }
 
 // Compressed reports whether the file is compressed.
 func (in *Input) Compressed() bool { return in.compressed }
+
+// SetContext makes Readers of the Input return the error of ctx once ctx is done, if they search damaged bytes, which may be many,
+// for the next intact message. It must be called before Reader.
+func (in *Input) SetContext(ctx context.Context) { in.ctx = ctx }
 
 // Reader returns a new Reader of the recording; the errors are those of [NewReader].
 func (in *Input) Reader() (*Reader, error) { return NewReader(in, in.size) }

@@ -10,9 +10,16 @@ type restart struct {
 }
 
 // search looks from pos for a valid message that joins or follows. If in is nil, there is no session yet and
-// only a header qualifies. If there is no such message, search returns the end of the file.
+// only a header qualifies. If there is no such message, search returns the end of the file. It reads at most bufferSize bytes
+// between two checks of the context of the Input.
 func (r *Reader) search(pos int64, in *codec.FileHeader) (restart, error) {
-	for pos = r.skipHole(pos); pos < r.size; pos = r.skipHole(pos) {
+	for {
+		var err error
+		if pos, err = r.skipHole(pos); err != nil {
+			return restart{}, err
+		} else if pos >= r.size {
+			return restart{at: r.size}, nil
+		}
 		p, err := r.window(pos, codec.MaxMessage)
 		if err != nil {
 			return restart{}, err
@@ -32,13 +39,22 @@ func (r *Reader) search(pos int64, in *codec.FileHeader) (restart, error) {
 		}
 		pos += int64(len(p))
 	}
-	return restart{at: r.size}, nil
 }
 
-// skipHole returns the offset of the first data of the file from pos on, or its size if there is none.
-func (r *Reader) skipHole(pos int64) int64 {
-	from, _ := NextData(r.r, pos, r.size)
-	return from
+// skipHole returns the offset of the first data of the file from pos on, or its size if there is none. The error is that of the
+// context of the Input.
+func (r *Reader) skipHole(pos int64) (int64, error) {
+	file := r.r
+	if in, ok := file.(*Input); ok {
+		if in.ctx != nil && in.ctx.Err() != nil {
+			return 0, in.ctx.Err()
+		}
+		if !in.compressed {
+			file = in.r
+		}
+	}
+	from, _ := NextData(file, pos, r.size)
+	return from, nil
 }
 
 // candidate reports whether reading can continue at p, which is at pos.
