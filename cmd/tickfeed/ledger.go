@@ -31,6 +31,7 @@ type diffOptions struct {
 	byNumber bool
 	common   bool
 	repeats  bool
+	anyOrder bool
 	show     uint64
 	json     bool
 }
@@ -68,12 +69,16 @@ not compared if one of them asked for some instruments only, because several pac
 with --by-number: a replay publishes the ticks of its recording again, at times of its own.
 
 They differ if one holds a tick and the other one says nothing about its number, says that it is lost, or
-withheld by its slow-consumer policy, or has another tick there; or if one has a tick twice, because a
-subscriber delivers each tick at most once. The output of a subscriber that was killed, or whose machine lost
-power, and that continued with --state may repeat its last ticks: --allow-repeats permits that. Numbers that a party did not ask for, and
-disowned numbers (a later session of the lineage begins before them), are listed and do not count as
-differences. Numbers before the beginning of a recording, numbers that a journal no longer keeps, and numbers
-that a ledger does not reach were not asked for.
+withheld by its slow-consumer policy, or has another tick there; or if one has a tick twice or out of order,
+because a subscriber delivers each tick at most once and those of a session in order. The output of a
+subscriber that was killed, or whose machine lost power, and that continued with --state may repeat its last
+ticks: --allow-repeats permits that. Lines are out of order if a number comes after a greater one of its session,
+and did not come before that; with --events, each run of a subscriber ("connected" to "left") has an order of
+its own. --any-order permits ticks out of order, as when the lines of several runs were put together.
+
+Numbers that a party did not ask for, and disowned numbers (a later session of the lineage begins before them),
+are listed and do not count as differences. Numbers before the beginning of a recording, numbers that a journal
+no longer keeps, and numbers that a ledger does not reach were not asked for.
 
 With --events, lines also say which numbers were not asked for: those below the position of the first
 "connected", those from the next number of "left" on, and those between, if the totals of "left" add up with
@@ -84,7 +89,7 @@ Ticks in order are compared in bounded memory. Lines in which numbers repeat or 
 a wrong client) are sorted in memory, 40 bytes for each tick.
 
 Exit codes: 0 they hold the same ticks; 3 they differ, or have nothing that could be compared, or a tick is there
-twice; 1 one of them cannot be read; 2 there is no such file.`,
+twice or out of order; 1 one of them cannot be read; 2 there is no such file.`,
 		Example: `  tickfeed ledger diff journal client.ndjson
   tickfeed ledger diff journal ledger.json
   tickfeed ledger diff monday.tick.zst monday-backup.tick --common
@@ -102,10 +107,11 @@ twice; 1 one of them cannot be read; 2 there is no such file.`,
 		f.StringSliceVar(&o.kinds, "kinds", nil, "only ticks of these `KINDS`, as subscribe has them; not with a ledger")
 		f.BoolVar(&o.common, "common", false, "ignore ticks of one party before the first or after the last number of the other one")
 		f.BoolVar(&o.repeats, "allow-repeats", false, "permit ticks that a party has twice, if they are the same: the output of a subscriber that was killed and continued with --state may repeat its last ticks")
+		f.BoolVar(&o.anyOrder, "any-order", false, "permit ticks out of the order of their numbers, as in the lines of several runs that were put together")
 		f.BoolVar(&o.byNumber, "by-number", false, "compare numbers whatever their session is, and no publish times: a replay is a session of its own, with the numbers of its recording, and two runs of publish with one seed differ in nothing else")
 	})
 	group(cmd, "Output", func(f *pflag.FlagSet) {
-		countVar(f, &o.show, "show", 5, "show the first `N` differing ticks")
+		countVar(f, &o.show, "show", 5, "show the first `N` differing ticks, and of each party the first N that are there twice or out of order")
 		f.BoolVar(&o.json, "json", false, "print one JSON object")
 	})
 	return cmd
@@ -115,7 +121,7 @@ twice; 1 one of them cannot be read; 2 there is no such file.`,
 const maxShow = 100_000
 
 func (p *program) ledgerDiff(ctx context.Context, o *diffOptions, args []string) error {
-	cfg := compare.Config{ByNumber: o.byNumber, Common: o.common, AllowRepeats: o.repeats, Show: int(min(o.show, maxShow))}
+	cfg := compare.Config{ByNumber: o.byNumber, Common: o.common, AllowRepeats: o.repeats, AnyOrder: o.anyOrder, Show: int(min(o.show, maxShow))}
 	filter, err := fileSymbols(o.symbols)
 	if err != nil {
 		return err
@@ -175,9 +181,9 @@ func (p *program) ledgerDiff(ctx context.Context, o *diffOptions, args []string)
 	}
 	out := p.newLines(p.stdout)
 	if o.json {
-		out.json(diffJSON(parties, r))
+		out.json(diffJSON(parties, r, cfg.Show))
 	} else {
-		diffText(out, parties, r)
+		diffText(out, parties, r, cfg.Show)
 	}
 	if err := out.flush(); err != nil {
 		return err

@@ -38,8 +38,8 @@ const (
 	instrumentsShown = 12
 )
 
-// diffText prints r for people.
-func diffText(out *lines, parties [2]*diffParty, r *compare.Result) {
+// diffText prints r for people, with at most show flaws of a party.
+func diffText(out *lines, parties [2]*diffParty, r *compare.Result, show int) {
 	for i, d := range parties {
 		s := r.Parties[i]
 		notes := []string{d.kind, nouns.Count(s.Ticks, "tick")}
@@ -51,6 +51,9 @@ func diffText(out *lines, parties [2]*diffParty, r *compare.Result) {
 		}
 		if s.Repeated > 0 {
 			notes = append(notes, nouns.Count(s.Repeated, "tick")+" twice")
+		}
+		if s.Misplaced > 0 {
+			notes = append(notes, nouns.Count(s.Misplaced, "tick")+" out of order")
 		}
 		if s.Unexplained {
 			notes = append(notes, "its counts do not add up")
@@ -109,6 +112,7 @@ func diffText(out *lines, parties [2]*diffParty, r *compare.Result) {
 	}
 	diffInstruments(out, r)
 	diffFirst(out, parties, r)
+	diffFlaws(out, r, show)
 	out.printf("%s\n", verdict(r))
 }
 
@@ -160,6 +164,43 @@ func diffFirst(out *lines, parties [2]*diffParty, r *compare.Result) {
 	}
 }
 
+// diffFlaws prints the first ticks that a party has twice or out of order.
+func diffFlaws(out *lines, r *compare.Result, show int) {
+	for i := range r.Parties {
+		flaws := r.Parties[i].Flaws
+		for k, f := range flaws[:min(show, len(flaws))] {
+			if k == 0 {
+				out.printf("first ticks that %s has twice or out of order\n", partyNames[i])
+			}
+			of := ""
+			if f.Session != 0 {
+				of = fmt.Sprintf(" of session %v", f.Session)
+			}
+			what := "twice"
+			switch f.Kind {
+			case compare.Contradicted:
+				what = "twice, with different contents"
+			case compare.Misplaced:
+				what = "after " + nouns.Thousands(f.After)
+			}
+			out.printf("  %s%s: %s\n", nouns.Thousands(f.Seq), of, what)
+			for k, text := range f.Texts {
+				if text != "" {
+					out.printf("    %s  %s%s\n", partyNames[i], lineOf(f.Lines[k]), oneLine(text))
+				}
+			}
+		}
+	}
+}
+
+// lineOf returns the prefix of a text that is in a line; line is 0 if it is in none.
+func lineOf(line int) string {
+	if line == 0 {
+		return ""
+	}
+	return fmt.Sprintf("line %d: ", line)
+}
+
 func differing(in *compare.InstrumentResult) uint64 { return in.Lacks[0] + in.Lacks[1] + in.Contents }
 
 // verdict returns the last line.
@@ -181,10 +222,21 @@ func verdict(r *compare.Result) string {
 	case !r.Related():
 		return "they differ: they have no session in common; for a replay and its recording, or two runs with the same seed, add --by-number"
 	case r.DiffersInTicks():
+		var reasons []string
 		if contradicted := doubled(r, func(s *compare.PartyResult) uint64 { return s.Contradicted }); contradicted != "" {
-			return "they differ: " + contradicted + ", with different contents"
+			reasons = append(reasons, contradicted+", with different contents")
+		}
+		if r.Disordered() {
+			reasons = append(reasons, disorder(r))
+		}
+		if len(reasons) > 0 {
+			return "they differ: " + strings.Join(reasons, "; ")
 		}
 		return "they differ"
+	case r.Disordered() && r.Repeats():
+		return fmt.Sprintf("%s%s, but %s; and %s", same, asked, disorder(r), doubled(r, func(s *compare.PartyResult) uint64 { return s.Repeated }))
+	case r.Disordered():
+		return fmt.Sprintf("%s%s, but %s; --any-order permits that, for the lines of several runs", same, asked, disorder(r))
 	case r.Repeats():
 		return fmt.Sprintf("%s%s, but %s; --allow-repeats permits that, for a subscriber that was killed and continued with --state", same, asked, doubled(r, func(s *compare.PartyResult) uint64 { return s.Repeated }))
 	case !r.Compared():
@@ -202,6 +254,25 @@ func doubled(r *compare.Result, count func(*compare.PartyResult) uint64) string 
 		}
 	}
 	return strings.Join(parts, " and ")
+}
+
+// disorder says which parties are not in order, with the first tick of each that is not.
+func disorder(r *compare.Result) string {
+	var parts []string
+	for i := range r.Parties {
+		s := &r.Parties[i]
+		k := slices.IndexFunc(s.Flaws, func(f compare.Flaw) bool { return f.Kind == compare.Misplaced })
+		if k < 0 {
+			continue
+		}
+		f := s.Flaws[k]
+		text := fmt.Sprintf("%s is not in order: %d comes after %d (line %d)", partyNames[i], f.Seq, f.After, f.Lines[0])
+		if s.Misplaced > 1 {
+			text += fmt.Sprintf(", and %s more", nouns.Thousands(s.Misplaced-1))
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, "; ")
 }
 
 // undecided reports whether a ledger leaves open which ticks its party has.
@@ -246,9 +317,22 @@ type jsonParty struct {
 	Sessions     []feed.SessionID `json:"sessions"`
 	Repeated     uint64           `json:"repeated"`
 	Contradicted uint64           `json:"contradicted"`
+	OutOfOrder   uint64           `json:"out_of_order"`
+	Flaws        []jsonFlaw       `json:"flaws"`       // the first ticks that are there twice or out of order
 	Unexplained  bool             `json:"unexplained"` // its counts do not add up
 	Torn         bool             `json:"torn"`
 	CutLines     int              `json:"cut_lines"`
+}
+
+type jsonFlaw struct {
+	Session    feed.SessionID `json:"session,omitzero"`
+	Seq        uint64         `json:"seq"`
+	What       string         `json:"what"` // contradicted, repeated or out_of_order
+	After      uint64         `json:"after,omitempty"`
+	Line       int            `json:"line,omitempty"`
+	Tick       string         `json:"tick"`
+	SecondLine int            `json:"second_line,omitempty"`
+	Second     string         `json:"second,omitempty"`
 }
 
 type jsonDiffSession struct {
@@ -274,11 +358,15 @@ type jsonDiffTick struct {
 	B       string         `json:"b,omitempty"`
 }
 
-func diffJSON(parties [2]*diffParty, r *compare.Result) *jsonDiff {
+func diffJSON(parties [2]*diffParty, r *compare.Result, show int) *jsonDiff {
 	party := func(i int) jsonParty {
 		s := r.Parties[i]
 		sessions := slices.DeleteFunc(append([]feed.SessionID{}, s.Sessions...), func(id feed.SessionID) bool { return id == 0 })
-		return jsonParty{parties[i].name, parties[i].kind, s.Ticks, sessions, s.Repeated, s.Contradicted, s.Unexplained, s.Torn, s.CutLines}
+		flaws := []jsonFlaw{}
+		for _, f := range s.Flaws[:min(show, len(s.Flaws))] {
+			flaws = append(flaws, jsonFlaw{f.Session, f.Seq, strings.ReplaceAll(f.Kind.String(), " ", "_"), f.After, f.Lines[0], f.Texts[0], f.Lines[1], f.Texts[1]})
+		}
+		return jsonParty{parties[i].name, parties[i].kind, s.Ticks, sessions, s.Repeated, s.Contradicted, s.Misplaced, flaws, s.Unexplained, s.Torn, s.CutLines}
 	}
 	j := &jsonDiff{
 		Same: !r.Differs() && r.Compared(), Contents: r.Contents, Ticks: r.Same, A: party(0), B: party(1),

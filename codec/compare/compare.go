@@ -23,7 +23,10 @@ type Config struct {
 	// AllowRepeats makes no difference of a tick that a party has twice, as after a subscriber that was killed and continued from
 	// the position in its file. Without it such a party differs, because a subscriber delivers each tick at most once.
 	AllowRepeats bool
-	// Show is how many of the differing ticks First lists.
+	// AnyOrder makes no difference of ticks that are out of order in the lines of a subscriber, as after runs whose lines were put
+	// together in another order. Without it such a party differs, because a subscriber delivers the ticks of a session in order.
+	AnyOrder bool
+	// Show is how many of the differing ticks First lists, and how many of each kind PartyResult.Flaws lists: at least one.
 	Show int
 	// Read, if set, is called now and then with the number of entries read so far.
 	Read func(entries uint64)
@@ -118,9 +121,12 @@ type PartyResult struct {
 	// Repeated counts ticks whose number the party has already. Contradicted counts those that differ from the tick
 	// before them.
 	Repeated, Contradicted uint64
-	Sorted                 bool // the numbers were not in order
+	// Misplaced counts ticks that are out of order: see FlawKind. Only the lines of a subscriber have an order.
+	Misplaced uint64
+	Flaws     []Flaw // the first ones of each kind that is not permitted, by kind and number
+	Sorted    bool   // the numbers were not in order
 	// Unexplained is true if the lines of a run of a subscriber, and the counts of its "left", do not say together which numbers
-	// it did not ask for.
+	// it did not ask for. It is false if ticks are out of order, since what lies between is then not known.
 	Unexplained bool
 }
 
@@ -134,6 +140,7 @@ type Result struct {
 	First       []Difference
 	common      bool
 	repeats     bool // Config.AllowRepeats
+	anyOrder    bool // Config.AnyOrder
 	compared    bool
 }
 
@@ -147,15 +154,21 @@ func (r *Result) Lacks(i int, a Absence) (n uint64) {
 
 // Differs reports whether the parties hold different ticks: one party lacks a tick that the other one holds, although it has
 // asked for the tick and does not report it as disowned; or a tick has other contents; or a party contradicts itself, or has a
-// tick twice, which Config.AllowRepeats permits. Parties without a common session differ as well.
-func (r *Result) Differs() bool { return r.DiffersInTicks() || r.Repeats() }
+// tick twice, which Config.AllowRepeats permits, or out of order, which Config.AnyOrder permits. Parties without a common session
+// differ as well.
+func (r *Result) Differs() bool { return r.DiffersInTicks() || r.Repeats() || r.Disordered() }
+
+// Disordered reports whether a party has a tick out of order, and Config.AnyOrder does not permit it.
+func (r *Result) Disordered() bool {
+	return !r.anyOrder && r.Parties[0].Misplaced+r.Parties[1].Misplaced > 0
+}
 
 // Repeats reports whether a party has a tick twice, and Config.AllowRepeats does not permit it.
 func (r *Result) Repeats() bool {
 	return !r.repeats && r.Parties[0].Repeated+r.Parties[1].Repeated > 0
 }
 
-// DiffersInTicks is Differs, except that a party may have the same tick twice.
+// DiffersInTicks is Differs, except that a party may have the same tick twice, and ticks out of order.
 func (r *Result) DiffersInTicks() bool {
 	if !r.Related() {
 		return true
@@ -206,7 +219,7 @@ func (e *PartyError) Unwrap() error { return e.Err }
 
 // Compare compares two parties. The error is a *PartyError, or that of ctx.
 func Compare(ctx context.Context, a, b Party, cfg Config) (*Result, error) {
-	c := &comparer{ctx: ctx, cfg: cfg, result: &Result{common: cfg.Common, repeats: cfg.AllowRepeats}, sessions: make(map[feed.SessionID]*SessionResult), instruments: make(map[string]*InstrumentResult)}
+	c := &comparer{ctx: ctx, cfg: cfg, result: &Result{common: cfg.Common, repeats: cfg.AllowRepeats, anyOrder: cfg.AnyOrder}, sessions: make(map[feed.SessionID]*SessionResult), instruments: make(map[string]*InstrumentResult)}
 	var outlines [2]*outline
 	for i, p := range [2]Party{a, b} {
 		o, err := c.outline(p)
@@ -245,7 +258,8 @@ func Compare(ctx context.Context, a, b Party, cfg Config) (*Result, error) {
 		r.Unexplained = slices.ContainsFunc(r.runs, func(r run) bool { return r.holes > 0 && !r.explained })
 		r.Sorted = s.sorted != nil
 		if s.sorted != nil {
-			r.Repeated, r.Contradicted = s.sorted.repeated, s.sorted.contradicted
+			r.Repeated, r.Contradicted, r.Misplaced = s.sorted.repeated, s.sorted.contradicted, s.sorted.misplaced
+			r.Unexplained = r.Unexplained && r.Misplaced == 0
 		}
 	}
 	c.result.Contents = !outlines[0].bare && !outlines[1].bare
@@ -254,6 +268,7 @@ func Compare(ctx context.Context, a, b Party, cfg Config) (*Result, error) {
 			if err := c.fill(i, p); err != nil {
 				return nil, c.failed(i, err)
 			}
+			c.result.Parties[i].Flaws = c.sides[i].sorted.flaws
 		}
 	}
 	return c.result, nil

@@ -65,7 +65,7 @@ func (c *comparer) outline(p Party) (*outline, error) {
 			}
 			next = 0
 		}
-		o.ascends = o.ascends && e.Range.From >= next
+		o.ascends = o.ascends && e.Range.From >= next && e.After == 0
 		o.skips = o.skips || e.Claim == NotAsked
 		o.bare = o.bare || (e.Claim == Held || e.Claim == Filtered) && e.Definition == nil
 		next = e.Range.To
@@ -130,7 +130,7 @@ func (c *comparer) side(p Party, o *outline, ranks map[feed.SessionID]int) (*sid
 	if o.ordered(ranks) {
 		return s, nil
 	}
-	s.sorted, err = c.sort(stream, ranks)
+	s.sorted, err = c.sort(stream, ranks, &o.facts)
 	if err == nil {
 		err = stream.Close()
 		s.stream = s.sorted
@@ -153,6 +153,8 @@ type sorted struct {
 	entries                []kept
 	definitions            []*feed.Definition
 	repeated, contradicted uint64
+	misplaced              uint64
+	flaws                  []Flaw // the first ones
 
 	entry Entry
 }
@@ -165,6 +167,7 @@ type kept struct {
 	definition int32 // index of definitions; -1 for none
 	kind       feed.Kind
 	claim      Claim
+	late       bool // Entry.After is set
 }
 
 var seed = maphash.MakeSeed()
@@ -188,8 +191,8 @@ func sameTick(x, y *Entry) bool {
 	return string(x.Text) == string(y.Text)
 }
 
-// sort reads s to its end and sorts it. Of several claims about a number the better one remains.
-func (c *comparer) sort(s Stream, ranks map[feed.SessionID]int) (*sorted, error) {
+// sort reads s, whose facts are facts, to its end and sorts it. Of several claims about a number the better one remains.
+func (c *comparer) sort(s Stream, ranks map[feed.SessionID]int, facts *Facts) (*sorted, error) {
 	x := &sorted{}
 	known := make(map[string]int32)
 	var ranges []kept
@@ -200,7 +203,7 @@ func (c *comparer) sort(s Stream, ranks map[feed.SessionID]int) (*sorted, error)
 		} else if err != nil {
 			return nil, err
 		}
-		k := kept{session: e.Session, from: e.Range.From, to: e.Range.To, definition: -1, kind: e.Kind, claim: e.Claim}
+		k := kept{session: e.Session, from: e.Range.From, to: e.Range.To, definition: -1, kind: e.Kind, claim: e.Claim, late: e.After > 0}
 		if e.Definition == nil {
 			ranges = append(ranges, k)
 		} else {
@@ -222,26 +225,15 @@ func (c *comparer) sort(s Stream, ranks map[feed.SessionID]int) (*sorted, error)
 		return cmp.Or(cmp.Compare(ranks[a.session], ranks[b.session]), cmp.Compare(a.from, b.from))
 	}
 	slices.SortStableFunc(x.entries, order)
-	x.dropRepeated()
+	listed := max(1, c.cfg.Show) // the verdict names one
+	x.dropRepeated(listed, c.cfg.AllowRepeats)
+	if c.cfg.AnyOrder {
+		listed = 0
+	}
+	x.noteMisplaced(listed, facts)
 	x.entries = append(x.entries, uncovered(x.entries, ranges)...)
 	slices.SortFunc(x.entries, order)
 	return x, nil
-}
-
-// dropRepeated drops all but the first tick of each number.
-func (x *sorted) dropRepeated() {
-	rest := x.entries[:0]
-	for _, k := range x.entries {
-		if n := len(rest); n > 0 && rest[n-1].session == k.session && rest[n-1].from == k.from {
-			x.repeated++
-			if rest[n-1].hash != k.hash {
-				x.contradicted++
-			}
-			continue
-		}
-		rest = append(rest, k)
-	}
-	x.entries = rest
 }
 
 // uncovered returns the parts of ranges that are neither in ticks, which are sorted, nor in a range with a better claim.
@@ -289,11 +281,17 @@ func (x *sorted) Facts() Facts { return Facts{} }
 
 func (x *sorted) Close() error { return nil }
 
-// fill adds the texts of party i, which was sorted, to the ticks that are listed.
+// fill adds the texts and lines of party i, which was sorted, to the ticks that are listed.
 func (c *comparer) fill(i int, p Party) error {
 	type number struct {
 		session feed.SessionID
 		seq     uint64
+	}
+	flaws := make(map[number][]*Flaw)
+	for k := range c.sides[i].sorted.flaws {
+		f := &c.sides[i].sorted.flaws[k]
+		key := number{f.Session, f.Seq}
+		flaws[key] = append(flaws[key], f)
 	}
 	wanted := make(map[number]*Difference)
 	for k := range c.result.First {
@@ -306,7 +304,7 @@ func (c *comparer) fill(i int, p Party) error {
 		return err
 	}
 	defer s.Close()
-	for len(wanted) > 0 {
+	for len(wanted)+len(flaws) > 0 {
 		e, err := c.next(s)
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -314,9 +312,18 @@ func (c *comparer) fill(i int, p Party) error {
 			return err
 		}
 		key := number{e.Session, e.Range.From}
-		if d := wanted[key]; d != nil && e.Definition != nil {
+		if e.Definition == nil {
+			continue
+		}
+		if d := wanted[key]; d != nil {
 			d.Texts[i] = string(e.Text)
 			delete(wanted, key)
+		}
+		for _, f := range flaws[key] {
+			f.note(e)
+		}
+		if !slices.ContainsFunc(flaws[key], func(f *Flaw) bool { return !f.complete() }) {
+			delete(flaws, key)
 		}
 	}
 	return nil

@@ -33,6 +33,12 @@ type Entry struct {
 	// the number. It is valid until the next entry.
 	Text []byte
 
+	// Line is the line of a tick in the lines of a subscriber, from 1; 0 in other parties.
+	Line int
+	// After is the greatest number of the same session, and of the same run of a subscriber, that came before this tick, if that
+	// number is greater than the tick's own: the tick is out of order, or repeated. Otherwise After is 0.
+	After uint64
+
 	hash uint64 // of Text, which is not kept, in an entry of a party that was sorted
 }
 

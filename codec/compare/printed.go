@@ -46,7 +46,7 @@ func OfLines(open func() (Lines, error)) Party {
 		if err != nil {
 			return nil, err
 		}
-		return &printedStream{lines: lines, met: make(map[feed.SessionID]bool), names: make(map[string]*feed.Definition)}, nil
+		return &printedStream{lines: lines, met: make(map[feed.SessionID]bool), top: make(map[feed.SessionID]uint64), names: make(map[string]*feed.Definition)}, nil
 	}}
 }
 
@@ -58,6 +58,7 @@ type printedStream struct {
 	facts Facts
 	open  bool // the last one of facts.runs has not ended
 	met   map[feed.SessionID]bool
+	top   map[feed.SessionID]uint64 // the greatest number of the run's ticks in each session
 
 	fields []field
 	names  map[string]*feed.Definition // by symbol and venue
@@ -190,7 +191,12 @@ func (s *printedStream) tick() (*Entry, error) {
 	s.facts.Ticks++
 	s.entry = Entry{
 		Numbers: feed.Numbers{Session: session, Range: feed.Range{From: seq, To: seq + 1}}, Claim: Held,
-		Definition: s.definition(), Kind: kindOf(s.get("type")), Text: s.text,
+		Definition: s.definition(), Kind: kindOf(s.get("type")), Text: s.text, Line: s.line,
+	}
+	if top := s.top[session]; seq < top {
+		s.entry.After = top
+	} else {
+		s.top[session] = seq
 	}
 	return &s.entry, nil
 }

@@ -71,6 +71,7 @@ func (s *printedStream) begin(r run) error {
 		return s.bad("begins run %d of a subscriber, of at most %d: compare fewer at a time", maxRuns+1, maxRuns)
 	}
 	s.facts.runs, s.open = append(s.facts.runs, r), true
+	clear(s.top) // each run is in an order of its own
 	return nil
 }
 

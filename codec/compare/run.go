@@ -80,11 +80,42 @@ func (r *run) hole(seq uint64) {
 	}
 }
 
+// fill notes a tick that is out of order: if its number was counted as a hole, the number is not one.
+func (r *run) fill(seq uint64) {
+	i, in := slices.BinarySearchFunc(r.recent, seq, func(hole feed.Range, seq uint64) int {
+		switch {
+		case hole.To <= seq:
+			return -1
+		case hole.From > seq:
+			return 1
+		}
+		return 0
+	})
+	if !in {
+		return
+	}
+	hole := r.recent[i]
+	r.ticks++
+	r.holes--
+	switch below, above := (feed.Range{From: hole.From, To: seq}), (feed.Range{From: seq + 1, To: hole.To}); {
+	case below.Empty() && above.Empty():
+		r.recent = slices.Delete(r.recent, i, i+1)
+	case above.Empty():
+		r.recent[i] = below
+	case below.Empty() || len(r.recent) == maxRecent: // then below stays counted, as in a hole that is no longer kept
+		r.recent[i] = above
+	default:
+		r.recent[i] = below
+		r.recent = slices.Insert(r.recent, i+1, above)
+	}
+}
+
 // tick notes a tick.
 func (r *run) tick(n point) {
 	switch {
 	case n.session == r.at.session:
 		if n.seq < r.at.seq {
+			r.fill(n.seq)
 			return
 		}
 	case r.past[n.session]:

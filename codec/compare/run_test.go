@@ -50,7 +50,7 @@ func TestPublishTimes(t *testing.T) {
 	full := linesOf(script(t, "1-4"))
 	for _, test := range []struct{ b, want string }{
 		{"connected:1 1 3 left:4/2,1", "same 2; B not asked [2, 3)"},
-		{"connected:1 3 1 left:4/2,1", "same 2; B missing [2, 3)"}, // sorted
+		{"connected:1 3 1 left:4/2,1", "same 2; B not asked [2, 3)"}, // sorted; 1 is no hole
 		{"connected:1 1-4 left:4/3,0", "same 0; different [1, 4)"},
 	} {
 		r, err := compare.Compare(t.Context(), full, linesOf(later.Replace(script(t, test.b))), compare.Config{})
