@@ -91,8 +91,29 @@ func settle(ctx context.Context, cmd *cobra.Command, path string, environ []stri
 		if err := setFlag(f, k.Get(name)); err != nil {
 			failed = errors.Join(failed, usage("%s: %w", where, err))
 		}
+		annotate(f, settingAnnotation, where)
 	}
 	return unused, failed
+}
+
+// settingAnnotation is the annotation of a flag that was set by the environment or a file: by which variable, or where in the file.
+const settingAnnotation = "setting"
+
+// namedSettings returns what has set the flags that text, an error, names as if they had been typed: "; --json is set by TICKFEED_JSON".
+func namedSettings(flags *pflag.FlagSet, text string) (where string) {
+	flags.VisitAll(func(f *pflag.Flag) {
+		set := f.Annotations[settingAnnotation]
+		if len(set) == 0 || strings.Contains(text, set[0]) {
+			return
+		}
+		for _, after := range strings.Split(text, "--"+f.Name)[1:] {
+			if after == "" || !strings.ContainsAny(after[:1], "-abcdefghijklmnopqrstuvwxyz0123456789") {
+				where += "; --" + f.Name + " is set by " + set[0]
+				return
+			}
+		}
+	})
+	return where
 }
 
 // loadSettings reads the YAML file at path into k. The error joins all mistakes in its form and its keys.

@@ -46,6 +46,21 @@ func TestPrecedenceIsFlagEnvironmentFile(t *testing.T) {
 	assert.Equal(t, "true", cmd.Flag("exit-at-end").Value.String())
 }
 
+// An error that names a flag says what has set it, if that is not the command line.
+func TestErrorsNameSettings(t *testing.T) {
+	cmd, err := publishFlags(t, "publish:\n  tls-key: k.pem\n", []string{"TICKFEED_TLS_CERT=c.pem"}, "--rate", "1")
+	require.NoError(t, err)
+	for text, want := range map[string]string{
+		"--tls-cert and --rate":                         "; --tls-cert is set by TICKFEED_TLS_CERT",
+		"--tls-certificate":                             "",
+		"TICKFEED_TLS_CERT: not the same as --tls-cert": "",
+		"no flag": "",
+	} {
+		assert.Equal(t, want, namedSettings(cmd.Flags(), text), text)
+	}
+	assert.Regexp(t, `^; --tls-key is set by .*c\.yaml:2: publish\.tls-key$`, namedSettings(cmd.Flags(), "want --tls-key, or nothing"))
+}
+
 func TestConfigIsStrict(t *testing.T) {
 	for config, want := range map[string]string{
 		"publish: {rat: 1}": `c.yaml:1: there is no setting "rat" in section "publish"; did you mean "rate"?`,

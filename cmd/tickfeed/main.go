@@ -476,6 +476,9 @@ func (p *program) exit(cmd *cobra.Command, err error) int {
 	}
 	if code == exitUsage {
 		text = strings.ReplaceAll(text, "\t", "  ") // cobra puts a tab before a suggestion
+		if cmd != nil {
+			text += namedSettings(cmd.Flags(), text)
+		}
 	}
 	p.note(zerolog.ErrorLevel, "tickfeed: %s", text)
 	if code == exitUsage && cmd != nil {

@@ -13,9 +13,10 @@ import (
 // excludedAnnotation is the annotation of a flag that holds the flags by which it is excluded.
 const excludedAnnotation = "excluded"
 
-// excludeEachOther records that at most one of the flags called names can be given. If they come from different settingOrigins, the flag of the
-// strongest origin is in force, and settle leaves out the others, as an option on the command line overrides the environment and the
-// environment overrides the file of --config. Two of one origin are an error, which the check of each command reports in its own words.
+// excludeEachOther records that at most one of the flags called names can be given. If they come from different origins, the flag of
+// the strongest origin is in force, and settle leaves out the others, as an option on the command line overrides the environment and
+// the environment overrides the file of --config. Two of one origin are an error, which the check of each command reports in its own
+// words.
 func excludeEachOther(flags *pflag.FlagSet, names ...string) {
 	for _, name := range names {
 		for _, other := range names {
@@ -27,8 +28,8 @@ func excludeEachOther(flags *pflag.FlagSet, names ...string) {
 }
 
 // exclude records that the flag called name cannot be given with the one called by, and is left out if by has a stronger origin. In the
-// other direction the two are an error whatever their settingOrigins. It is for flags such as --users, without which more clients are admitted:
-// such a flag is never left out without an error.
+// other direction the two are an error whatever their origins. It is for flags such as --users, without which more clients are
+// admitted: such a flag is never left out without an error.
 func exclude(flags *pflag.FlagSet, name, by string) {
 	f := flags.Lookup(name)
 	annotate(f, excludedAnnotation, append(f.Annotations[excludedAnnotation], by)...)
@@ -91,8 +92,8 @@ func (o settingOrigins) rival(flags *pflag.FlagSet, f *pflag.Flag) string {
 }
 
 // surprises reports whether the user may not expect that f is left out because of rival. A switch such as --json that gives way to
-// --csv on the command line is overridden as any flag is; a file that is not written, or a setting that gives way to a variable that was set
-// somewhere else, is not expected.
+// --csv on the command line is overridden as any flag is; a file that is not written, or a setting that gives way to a variable that
+// was set somewhere else, is not expected.
 func (o settingOrigins) surprises(f *pflag.Flag, rival string) bool {
 	return f.Value.Type() != "bool" || o[rival] != fromCommandLine
 }

@@ -266,7 +266,7 @@ func TestBadFiles(t *testing.T) {
 		want  string
 	}{
 		"no file":               {certs.Server{Cert: filepath.Join(dir, "x"), Key: key}, "x: no such file or directory"},
-		"a directory":           {certs.Server{Cert: dir, Key: key}, dir + " is not a regular file"},
+		"a directory":           {certs.Server{Cert: dir, Key: key}, dir + " is a directory; want a file"},
 		"another key":           {certs.Server{Cert: cert, Key: otherKey}, "the key " + otherKey + " does not belong to the certificate " + cert},
 		"exchanged":             {certs.Server{Cert: key, Key: cert}, "were the two exchanged?"},
 		"no certificate":        {certs.Server{Cert: text, Key: key}, text + " holds no certificate in PEM"},

@@ -28,5 +28,5 @@ func ExampleRead() {
 	fmt.Println(strings.Replace(err.Error(), dir, "DIR", 1))
 	// Output:
 	// users: [] <nil>
-	// DIR is not a regular file: it is read again when it changes
+	// DIR is a directory; want a file
 }

@@ -22,6 +22,9 @@ func Read(path, when string) ([]byte, error) {
 		}
 		return nil, err
 	}
+	if info.IsDir() {
+		return nil, fmt.Errorf("%s is a directory; want a file", path)
+	}
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file: it is read again %s", path, when)
 	}
