@@ -134,6 +134,8 @@ func Obey(b Rulebook, line string) (any, error) {
 		return b.Trigger(words[1])
 	case words[0] == "list", words[0] == "remove", words[0] == "trigger":
 		return nil, fmt.Errorf("%s: %s", line, understood)
+	case line == "quit" || line == "exit":
+		return nil, fmt.Errorf("%s: Ctrl-C ends the command", line)
 	}
 	answer, err := b.Add(line)
 	if err == nil {

@@ -207,6 +207,7 @@ func TestLabRoutes(t *testing.T) {
 	for _, ask := range []string{"help", "?"} {
 		assert.Equal(t, ops.LineHelp, line(ask))
 	}
+	assert.Equal(t, "quit: Ctrl-C ends the command", line("quit"))
 }
 
 // pipes is a listener in memory.

@@ -98,7 +98,11 @@ func TestSymbolsThatMatchNothingAreReported(t *testing.T) {
 	}
 	missing, meant := unmatched(codec.Filter{"AAPL", "AAPL@SIM", "AAPL@X", "ES*", "ES??@", "NQ*", "aapl"}, state)
 	assert.Equal(t, []string{"AAPL@X", "NQ*", "aapl"}, missing)
+	assert.Equal(t, `; for AAPL@X, did you mean "AAPL"?`, meant)
+	_, meant = unmatched(codec.Filter{"APPL"}, state)
 	assert.Equal(t, `; did you mean "AAPL"?`, meant)
+	_, meant = unmatched(codec.Filter{"AAPL ESH6"}, state)
+	assert.Equal(t, `; in "AAPL ESH6", separate patterns with commas`, meant)
 	_, meant = unmatched(codec.Filter{"NQ*"}, state)
 	assert.Empty(t, meant)
 	assert.Equal(t, []string{"localhost:8425", "localhost:1", "[::1]:9", "h:1", "unix:/run/x"},

@@ -183,6 +183,11 @@ func controlRequest(o *controlOptions, args []string) (v *controlVerb, path stri
 		return nil, "", nil, usage("control %s: want %s%s", args[0], strings.Join(controlNames(), ", "), script.DidYouMean(args[0], controlNames()))
 	}
 	v = &controlVerbs[i]
+	for i := 2; v.name == symbolsCommand && i < len(args); i++ {
+		if !strings.HasSuffix(args[i-1], ",") && !strings.HasPrefix(args[i], ",") {
+			return nil, "", nil, usage("control symbols: separate patterns with commas, as in '%s,%s'", args[i-1], args[i])
+		}
+	}
 	value := strings.Join(args[1:], " ") // a rule may be given without quotes
 	if v.value == "" && value != "" {
 		return nil, "", nil, usage("control %s takes no value, got %q", v.name, value)

@@ -179,11 +179,11 @@ func (p *program) demo(ctx context.Context, o *demoOptions) (err error) {
 	}
 	defer temporary.Remove()
 	d.dir = temporary.Path
-	intro := fmt.Sprintf(`A simulated market of %d instruments is published over TCP at %s ticks/s, a trading day in %v. `+
+	intro := fmt.Sprintf(`A simulated market of %d instruments is published over TCP at %s, a trading day in %v. `+
 		`Three subscribers read it: "full" everything, "filtered" only %s, "slow" everything, but so slowly that it skips ahead. `+
 		`Every %v there is a fault. A subscriber notices it at once, after %v if its network is silent, or, if it is slow, when it has read what came before. `+
 		`No tick may be lost or come twice. Each second a line shows the rate, the time in New York, and for each `+
-		`subscriber its state and how far it is behind: in time or, if it receives nothing, in ticks, such as -31.5k.`, o.instruments, formatCount(float64(o.rate)), o.duration, strings.Join(o.symbols, ","), o.every, demoSilence)
+		`subscriber its state and how far it is behind: in time or, if it receives nothing, in ticks, such as -31.5k.`, o.instruments, formatRate(float64(o.rate)), o.duration, strings.Join(o.symbols, ","), o.every, demoSilence)
 	d.print("%s\n", d.screen().fit(intro, ""))
 
 	defer p.followSecrets(ctx, o.http.tokenFile)()

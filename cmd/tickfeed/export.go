@@ -505,8 +505,8 @@ func (w *parquetRows) close() error { return w.file.Close() }
 // progress returns the progress line.
 func (e *exporting) progress() string {
 	read, size, rows := e.read.Load(), e.size.Load(), e.rows.Load()
-	return fmt.Sprintf("exporting to %s: %.0f %% of %s, %s ticks, %s ticks/s", e.output,
-		100*float64(read)/float64(max(size, 1)), formatBytes(size), formatCount(float64(rows)), formatCount(float64(rows)/time.Since(e.started).Seconds()))
+	return fmt.Sprintf("exporting to %s: %.0f %% of %s, %s ticks, %s", e.output,
+		100*float64(read)/float64(max(size, 1)), formatBytes(size), formatCount(float64(rows)), formatRate(float64(rows)/time.Since(e.started).Seconds()))
 }
 
 // report prints the summary. It returns an error if a recording is damaged.

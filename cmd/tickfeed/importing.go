@@ -166,5 +166,5 @@ func (i *importing) progress() string {
 	if size := i.files.Size(); size > 0 {
 		text = fmt.Sprintf("importing %s: %.0f %% of %s", i.name, 100*float64(read)/float64(size), formatBytes(size))
 	}
-	return fmt.Sprintf("%s, %s ticks, %s ticks/s", text, formatCount(float64(ticks)), formatCount(float64(ticks)/took.Seconds()))
+	return fmt.Sprintf("%s, %s ticks, %s", text, formatCount(float64(ticks)), formatRate(float64(ticks)/took.Seconds()))
 }

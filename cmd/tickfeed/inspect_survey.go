@@ -212,7 +212,7 @@ func rateRows(row func(string, string, ...any), s *survey.Survey, columns int) {
 	seconds := time.Duration(s.Last - s.First).Seconds()
 	average := ""
 	if seconds >= 1 {
-		average = formatCount(float64(s.Ticks)/seconds) + " ticks/s on average, "
+		average = formatRate(float64(s.Ticks)/seconds) + " on average, "
 	}
 	row("rate", "%sat most %s in a second, by %v time", average, formatCount(float64(s.Peak)), s.Clock)
 	width := chartWidth

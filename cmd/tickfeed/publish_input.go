@@ -56,7 +56,7 @@ func (in *input) describe() string {
 	}
 	text := in.String() + ", "
 	rate := in.o.ticksPerSecond()
-	switch n := formatCount(rate) + " ticks/s"; {
+	switch n := formatRate(rate); {
 	case math.IsInf(rate, 1):
 		return text + "as fast as possible"
 	case rate == 0:

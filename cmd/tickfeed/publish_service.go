@@ -454,7 +454,7 @@ func (s *service) sayStatus(ctx context.Context) error {
 		now := time.Now()
 		perSecond := float64(st.Head-before) / now.Sub(at).Seconds()
 		before, at = st.Head, now
-		text := fmt.Sprintf("%s ticks/s, head %s, %s", formatCount(math.Round(perSecond)),
+		text := fmt.Sprintf("%s, head %s, %s", formatRate(math.Round(perSecond)),
 			formatCount(float64(st.Head-1)), nouns.Count(len(st.Conns), "subscriber"))
 		if s.o.journal != "" {
 			text += ", journal " + formatBytes(st.Journal)

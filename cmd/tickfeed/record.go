@@ -213,8 +213,8 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 	began := time.Now()
 	done := p.progress(func() string {
 		st, ticks := s.Status(), keep.ticks.Load()
-		return fmt.Sprintf("recording: %s, %s ticks, %s ticks/s, %s ticks behind, %v", formatBytes(keep.bytes.Load()), formatCount(float64(ticks)),
-			formatCount(float64(ticks)/time.Since(began).Seconds()), formatCount(float64(st.LagTicks)), st.State)
+		return fmt.Sprintf("recording: %s, %s ticks, %s, %s ticks behind, %v", formatBytes(keep.bytes.Load()), formatCount(float64(ticks)),
+			formatRate(float64(ticks)/time.Since(began).Seconds()), formatCount(float64(st.LagTicks)), st.State)
 	})
 	defer p.owe(func() string { return "the end of -o " + o.output + ", which can be read up to its last whole packet" })()
 	err = s.Run(running, keep.handle)

@@ -226,8 +226,8 @@ func (r *simulating) add(ticks []feed.Tick, first int64) error {
 func (r *simulating) progress() string {
 	took := time.Since(r.started).Seconds()
 	ticks := float64(r.ticks.Load())
-	return fmt.Sprintf("simulating %s: %s, %s ticks, %s ticks/s, %s", r.output(),
-		time.Unix(0, r.at.Load()).UTC().Format("2006-01-02 15:04Z"), formatCount(ticks), formatCount(ticks/took), formatBytes(r.bytes.Load()))
+	return fmt.Sprintf("simulating %s: %s, %s ticks, %s, %s", r.output(),
+		time.Unix(0, r.at.Load()).UTC().Format("2006-01-02 15:04Z"), formatCount(ticks), formatRate(ticks/took), formatBytes(r.bytes.Load()))
 }
 
 // summary describes the recording, for people.

@@ -14,7 +14,6 @@ import (
 	"tickfeed/feed/files/parquetfile"
 	"tickfeed/feed/files/textfile"
 	"tickfeed/feed/nouns"
-	"tickfeed/feed/script"
 	"tickfeed/subscriber"
 )
 
@@ -267,8 +266,7 @@ func adds(from, to codec.Filter) bool {
 	return !from.All() && (to.All() || slices.ContainsFunc(to, func(p string) bool { return !slices.Contains(from, p) }))
 }
 
-// unmatched returns the patterns of f that match no instrument of state, and asks whether a symbol was meant that is close to one of
-// them; meant is "" if there is none.
+// unmatched returns the patterns of f that match no instrument of state, and what symbolMeant says about them.
 func unmatched(f codec.Filter, state *feed.State) (missing []string, meant string) {
 	seen := make(map[string]bool) // SYMBOL and SYMBOL@VENUE
 	var all []*feed.Definition
@@ -287,11 +285,12 @@ func unmatched(f codec.Filter, state *feed.State) (missing []string, meant strin
 		if found {
 			continue
 		}
-		if missing = append(missing, p); meant == "" {
-			meant = script.DidYouMean(p, slices.Sorted(maps.Keys(seen)))
-		}
+		missing = append(missing, p)
 	}
-	return missing, meant
+	if len(missing) == 0 {
+		return nil, ""
+	}
+	return missing, symbolMeant(missing, slices.Sorted(maps.Keys(seen)))
 }
 
 // account returns the last line of standard error.

@@ -148,8 +148,8 @@ func (r *report) total(m *moment, account feed.Totals, percentiles []percentile)
 	var b bytes.Buffer
 	row := func(name, publish, event string) { fmt.Fprintf(&b, "  %-12s %18s %18s\n", name, publish, event) }
 	count := func(name string, n uint64) { fmt.Fprintf(&b, "  %-12s %18s\n", name, nouns.Thousands(n)) }
-	fmt.Fprintf(&b, "\n%s in %s: %s, %s ticks/s\n", nouns.Count(m.lines, "connection"), formatDuration(m.since), nouns.Count(t.ticks, "tick"),
-		formatCount(rounded(perSecond(t.ticks, m.span))))
+	fmt.Fprintf(&b, "\n%s in %s: %s, %s\n", nouns.Count(m.lines, "connection"), formatDuration(m.since), nouns.Count(t.ticks, "tick"),
+		formatRate(rounded(perSecond(t.ticks, m.span))))
 	row("latency from", "publish time", "event time")
 	for _, p := range percentiles {
 		row(p.name, latencyText(&t.publish, t.publish.at(p.at)), latencyText(&t.event, t.event.at(p.at)))

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
@@ -90,10 +92,20 @@ func (f *fileFilter) typo() string {
 	return "--symbols: no instrument matches " + firstPatterns(f.missing) + f.meant()
 }
 
-// meant asks whether a symbol was meant that is close to a pattern without a match. It returns "" if there is none.
-func (f *fileFilter) meant() string {
-	for _, pattern := range f.missing {
-		if text := script.DidYouMean(pattern, f.symbols); text != "" {
+// meant says what may have been meant by the patterns without a match.
+func (f *fileFilter) meant() string { return symbolMeant(f.missing, f.symbols) }
+
+// symbolMeant says what may have been meant by missing, patterns that match none of symbols: several patterns, or a symbol that is
+// close to one. It returns "" if it finds nothing.
+func symbolMeant(missing, symbols []string) string {
+	for _, pattern := range missing {
+		text := script.DidYouMean(pattern, symbols)
+		switch {
+		case strings.Contains(pattern, " "):
+			return fmt.Sprintf("; in %q, separate patterns with commas", pattern)
+		case text != "" && len(missing) > 1:
+			return "; for " + pattern + ", " + strings.TrimPrefix(text, "; ")
+		case text != "":
 			return text
 		}
 	}

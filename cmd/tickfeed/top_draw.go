@@ -91,7 +91,7 @@ func (f *topFrame) head(width int, add func(colour, string, ...any)) {
 	left := f.Command + "  " + o.Source
 	left = shorten(oneLine(printable(left)), width-cells(up)-1)
 	add(bold, "%s%*s", left, max(1, width-cells(left)), up)
-	line := fmt.Sprintf("head %s   %s ticks/s", nouns.Thousands(o.Head), formatCount(f.Rate))
+	line := fmt.Sprintf("head %s   %s", nouns.Thousands(o.Head), formatRate(f.Rate))
 	keeps := fmt.Sprintf("   memory %s", formatBytes(o.Memory))
 	if o.Journal > 0 {
 		keeps += "   journal " + formatBytes(o.Journal)
@@ -332,9 +332,9 @@ func (f *topFrame) detail(v *topView, add func(colour, string, ...any)) {
 	case c.LagTicks == 0:
 		row("behind", "no")
 	case c.Growth > 0:
-		row("behind", "%s (%s), growing by %s ticks/s", nouns.Count(c.LagTicks, "tick"), formatDuration(c.LagTime), formatCount(c.Growth))
+		row("behind", "%s (%s), growing by %s", nouns.Count(c.LagTicks, "tick"), formatDuration(c.LagTime), formatRate(c.Growth))
 	default:
-		row("behind", "%s (%s), catching up by %s ticks/s", nouns.Count(c.LagTicks, "tick"), formatDuration(c.LagTime), formatCount(-c.Growth))
+		row("behind", "%s (%s), catching up by %s", nouns.Count(c.LagTicks, "tick"), formatDuration(c.LagTime), formatRate(-c.Growth))
 	}
 	switch c.Fate {
 	case fateLoss:

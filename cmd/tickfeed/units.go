@@ -190,6 +190,15 @@ func cutSuffixFold(s, suffix string) (string, bool) {
 // formatCount formats v for people, with about three digits: 999, 12.3k, 4.56M.
 func formatCount(v float64) string { return scaled(v, []string{"", "k", "M", "G", "T"}) }
 
+// formatRate formats v for people: 1 tick/s, 12.3k ticks/s.
+func formatRate(v float64) string {
+	text := formatCount(v)
+	if text == "1" {
+		return text + " tick/s"
+	}
+	return text + " ticks/s"
+}
+
 // formatBytes formats a size for people: 999 B, 12.3 KB, 4.56 MB.
 func formatBytes(n int64) string {
 	return scaled(float64(n), []string{" B", " KB", " MB", " GB", " TB"})

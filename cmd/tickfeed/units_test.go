@@ -67,7 +67,9 @@ func TestRetentionIsASizeAnAgeOrBoth(t *testing.T) {
 func TestForPeople(t *testing.T) {
 	for v, want := range map[float64]string{0: "0", 999: "999", 1000: "1k", 1234: "1.23k", 99_960: "100k", 12_345_678: "12.3M"} {
 		assert.Equal(t, want, formatCount(v))
+		assert.Equal(t, want+" ticks/s", formatRate(v))
 	}
+	assert.Equal(t, "1 tick/s", formatRate(1))
 	assert.Equal(t, "4.1 KB", formatBytes(4096))
 	for d, want := range map[time.Duration]string{
 		1234 * time.Microsecond: "1.2ms", 12345 * time.Millisecond: "12.3s", 250 * time.Second: "4m10s", 900: "1µs",
