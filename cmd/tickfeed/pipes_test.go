@@ -37,7 +37,7 @@ func TestEndlessPipes(t *testing.T) {
 		{[]string{"ledger", "diff", day, "-"}, "y\n", "stdin is neither a journal, a recording, a ledger of subscribe --ledger, nor lines of subscribe --json\n", exitFailure},
 		{[]string{"ledger", "diff", day, "-"}, "\x00", "stdin is neither a journal, a recording, a ledger", exitFailure},
 		{[]string{"ledger", "diff", day, "-"}, `{"a":1}` + "\n", `stdin: line 1 has neither "event" nor "session" and "seq"`, exitFailure},
-		{[]string{"merge", day, "-", "-o", "out.tick"}, "y\n", `stdin:1: the header names no column for a price, bid or ask; its columns are "y"`, exitData},
+		{[]string{"merge", day, "-", "-o", "out.tick"}, "y\n", `stdin:1: the header names no column for a price, bid or ask; it has one column only`, exitData},
 		{[]string{"inspect", day, "-"}, "\x00", "stdin: is a binary file of unknown format", exitData},
 	} {
 		in := &repeating{text: c.text}

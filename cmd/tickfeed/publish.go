@@ -143,7 +143,7 @@ func (o *publishOptions) define(cmd *cobra.Command) {
 	needPartners(cmd, "retain,append", "journal")
 	needPartners(cmd, "stale-after", "http")
 	exclude(cmd.Flags(), "token-file", "users")
-	cmd.Flags().BoolVar(&o.checking, "check", false, "only check the configuration, and print what would be done, or all that is wrong: nothing is published or written; each port is opened and closed, and where a journal would begin a directory is made and removed; exit code 2 if a start would fail")
+	cmd.Flags().BoolVar(&o.checking, "check", false, "only check the configuration, and print what would be done, or all that is wrong: nothing is published or written; each port is opened and closed, where a journal would begin a directory is made and removed, and of files the first rows are read; exit code 2 if a start would fail, also if the start itself would exit with 1, as for an address in use, or 3, as for a file without a price column")
 	// For a parent process: read orders from standard input (see obey).
 	cmd.Flags().BoolVar(&o.stdinOrders, "stdin-orders", false, "")
 	_ = cmd.Flags().MarkHidden("stdin-orders")

@@ -129,6 +129,8 @@ func (p *program) checkPublish(ctx context.Context, o *publishOptions, paths []s
 		c.fail(err)
 	case slices.Contains(paths, rawfile.Stdin):
 		c.add("publish", in.describe()+", which is not read now", nil)
+	case slices.ContainsFunc(paths, isNamedPipe):
+		c.add("publish", in.describe()+", of which pipes are not read now", in.open(ctx, nil))
 	default:
 		c.add("publish", in.describe(), in.open(ctx, nil))
 	}

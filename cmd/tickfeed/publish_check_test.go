@@ -29,7 +29,9 @@ func TestPublishCheck(t *testing.T) {
 	certstest.WriteFile(dir, "cut.market", []byte("at seq 5: cut rst\n"))
 	certstest.WriteFile(dir, "wrong.market", []byte("at 10:00: hlat TSLA\n"))
 	certstest.WriteFile(dir, "two.csv", []byte("symbol,price,hours\nA,10,09:30-16:00 America/New_York\nB,10,24h\n"))
-	certstest.WriteFile(dir, "q.csv", []byte("symbol,bid,ask\nAAPL,1.25,1.26\n"))
+	certstest.WriteFile(dir, "q.csv", []byte("time,symbol,bid,ask\n2026-01-05T14:30:00Z,AAPL,1.25,1.26\n"))
+	certstest.WriteFile(dir, "bad.csv", []byte("time,symbol,bidd\n2026-01-01,A,1\n"))
+	certstest.WriteFile(dir, "row.csv", []byte("time,symbol,bid,ask\n2026-01-01T00:00:00Z,A,x,2\n"))
 	require.NoError(t, os.CopyFS(filepath.Join(dir, "j"), os.DirFS(filepath.Join(v1, "journal"))))
 	tls := []string{"--tls-cert", "feed.pem", "--tls-key", "feed.key"}
 	before := treeOf(t, dir)
@@ -43,6 +45,10 @@ func TestPublishCheck(t *testing.T) {
 			"http      localhost:0, for health and metrics only; the rest needs a token", "tls       the certificate feed.pem of localhost, until 20", "admit     clients with the token",
 			"journal   j holds 57 ticks of 2 sessions, the last of them 000000000000002b (live, ", "the next would continue at seq 58, after its torn end of 70 bytes is cut"}},
 		{[]string{"--journal", "new/j", "q.csv"}, exitDone, []string{"publish   q.csv", "new/j is empty, and a first session would begin in it"}},
+		{[]string{"bad.csv"}, exitUsage, []string{"bad.csv:1: the header names no column for a price, bid or ask"}},
+		{[]string{"row.csv"}, exitUsage, []string{`row.csv:2: column "bid": "x" is not a decimal number`}},
+		{[]string{"feed.key"}, exitUsage, []string{"feed.key: is PEM, such as a certificate or a private key"}},
+		{[]string{"token"}, exitUsage, []string{"token:1: the header names no column for a price, bid or ask; it has one column only"}},
 		{[]string{"-"}, exitDone, []string{"publish   stdin, which is not read now"}},
 		{[]string{"--scenario", "cut.market"}, exitDone, []string{"faults    1 rule of the scenario"}},
 
@@ -96,6 +102,22 @@ func TestPublishCheck(t *testing.T) {
 	assert.Equal(t, exitUsage, c.exit(t), c.out.String())
 	assert.Contains(t, c.err.String(), "listen on unix:feed: address in use; stop the process")
 	assert.Contains(t, c.err.String(), "listen on "+port+": address in use; stop the process")
+}
+
+// A file whose header or first row cannot be read ends a start before it has a session or listens.
+func TestUnreadableFilesAreNotListenedFor(t *testing.T) {
+	for text, says := range map[string]string{
+		"time,symbol,bidd\n2026-01-01,A,1\n":                "a.csv:1: the header names no column for a price, bid or ask",
+		"time,symbol,bid,ask\n2026-01-01T00:00:00Z,A,x,2\n": `a.csv:2: column "bid": "x" is not a decimal number`,
+	} {
+		dir := t.TempDir()
+		certstest.WriteFile(dir, "a.csv", []byte(text))
+		c := startCommand(t, dir, "publish", "a.csv", "--listen", "127.0.0.1:0", "--journal", "j")
+		assert.Equal(t, exitData, c.exit(t))
+		assert.Contains(t, c.err.String(), says)
+		assert.NotContains(t, c.err.String(), "listening")
+		assert.NoDirExists(t, filepath.Join(dir, "j"))
+	}
 }
 
 // --check finds a place where nothing can be created, although it is writable, and does not say what HTTP would serve at an address

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -30,7 +31,7 @@ type input struct {
 	happens  func(sim.Event)
 
 	source     feed.Source   // nil for the simulated market
-	files      *files.Source // source, if paths are not recordings
+	files      *files.Source // what source reads, if paths are not recordings
 	recorded   *edit.Source  // source, if paths are recordings
 	recordings []*openRecording
 }
@@ -103,7 +104,43 @@ func (in *input) open(ctx context.Context, stdin io.Reader) error {
 		return err
 	}
 	in.source = in.files
-	return in.o.imports.checkFormats([]files.Format{in.files.Format()})
+	if err := in.o.imports.checkFormats([]files.Format{in.files.Format()}); err != nil {
+		return err
+	}
+	return in.begin(ctx)
+}
+
+// begin reads the first ticks of the files, so that a header or first row that cannot be read is found before the publisher listens.
+// It reads nothing if one of the files is standard input or a pipe, which may have nothing yet.
+func (in *input) begin(ctx context.Context) error {
+	if slices.ContainsFunc(in.paths, func(path string) bool { return path == rawfile.Stdin || isNamedPipe(path) }) {
+		return nil
+	}
+	first := make([]feed.Tick, firstTicks)
+	n, err := in.files.Next(ctx, first)
+	if n == 0 && !errors.Is(err, io.EOF) {
+		return fileError(err, false)
+	}
+	in.source = &begunSource{in.files, first[:n]} // an error comes again
+	return nil
+}
+
+// firstTicks is how many ticks of files are read before the publisher listens.
+const firstTicks = 16
+
+// A begunSource yields ticks of a source that were read before, and then the rest.
+type begunSource struct {
+	*files.Source
+	first []feed.Tick
+}
+
+func (s *begunSource) Next(ctx context.Context, batch []feed.Tick) (int, error) {
+	if len(s.first) > 0 {
+		n := copy(batch, s.first)
+		s.first = s.first[n:]
+		return n, nil
+	}
+	return s.Source.Next(ctx, batch)
 }
 
 // allRecordings reports whether paths are recordings. It is an error if only some are.

@@ -389,6 +389,8 @@ func whatIs(head []byte) string {
 	switch {
 	case len(head) >= tarMagicAt+len(tarMagic) && string(head[tarMagicAt:][:len(tarMagic)]) == tarMagic:
 		return "a tar archive; unpack it and name its files"
+	case bytes.HasPrefix(bytes.TrimLeft(head, blank), []byte("-----BEGIN ")):
+		return "PEM, such as a certificate or a private key, not market data"
 	case isMarkup(head):
 		return "HTML or XML, such as an error page, not market data"
 	case !text:

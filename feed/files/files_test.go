@@ -134,6 +134,7 @@ func TestRecogniseGoesByContent(t *testing.T) {
 		{"utf-16", []byte("\xff\xfet\x00s\x00"), "", "is UTF-16 text; convert it to UTF-8"},
 		{"tar", tarred(t, "a.csv", quotes), "", "is a tar archive; unpack it and name its files; the known formats"},
 		{"tar, packed", gzipped(tarred(t, "a.csv", quotes)), "", "is a tar archive"},
+		{"a private key", []byte("\n-----BEGIN PRIVATE KEY-----\nMC4CAQ==\n"), "", "is PEM, such as a certificate or a private key, not market data"},
 		{"rar", []byte("Rar!\x1a\x07\x01\x00"), "", "is a RAR archive"},
 		{"compress", []byte("\x1f\x9d\x90\x00"), "", "is packed with compress"},
 		{"snappy", []byte("\xff\x06\x00\x00sNaPpY"), "", "is packed with snappy"},

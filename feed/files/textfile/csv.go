@@ -169,8 +169,12 @@ func errNoHeader(cells []string, preset bool) *LineError {
 		"not read), or state whose files they are with --preset"}
 }
 
-// list returns a clause that lists the columns.
+// list returns a clause that lists the columns. It does not quote the only column of a file: that is the whole line, and the file
+// may be something else, such as a secret.
 func list(names []string) string {
+	if len(names) == 1 {
+		return "it has one column only"
+	}
 	const most = 20
 	more := ""
 	if len(names) > most {

@@ -259,6 +259,7 @@ func TestBadLines(t *testing.T) {
 		{trades + "1772461800,XXX,5,1,,,9,\n", `stdin:2: column "corr": "9" is not a known correction code (0, 1, 2, 7, 8, 10, 11, 12); to ignore the column use --column correction=`},
 		{trades + "1772461800,XXX,5,1,,,," + strings.Repeat("x", 65) + "\n", `stdin:2: column "trade_id": "` + strings.Repeat("x", 64) + `" cannot be a trade id: at most 64 bytes of text without control characters`},
 		{"time,price,size\n1,2,3\n", `stdin:1: the header names no column for the symbol; its columns are "time", "price", "size"; name it with --column symbol=NAME, or give the one symbol of the file with --symbol`},
+		{"s3cret\n", "stdin:1: the header names no column for a price, bid or ask; it has one column only; name them with --column price=NAME, or bid=NAME and ask=NAME"},
 		{"when,symbol,price\n", `stdin:1: the header names no column for the time; its columns are "when", "symbol", "price"; name it with --column time=NAME`},
 		{"1772461800,XXX,5,1\n", `stdin:1: the file has no header: its first line is data, "1772461800", "XXX", "5", "1"; name the columns by their places with --header, such as --header time,symbol,price,size (no name for a column that is not read), or state whose files they are with --preset`},
 		{"time,symbol,price,Price\n", `stdin:1: column "Price" holds the same field as "price"; choose one with --column price=NAME`},
