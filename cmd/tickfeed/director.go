@@ -26,13 +26,13 @@ type director struct {
 	mu      sync.Mutex
 	over    chan struct{} // closed by end; nil until begin
 	market  *sim.Market   // nil for files, and until begin
-	entries []*knownRule  // by number
-	next    int
+	entries []*knownRule  // in the order in which they were added
+	last    int           // the greatest number of a rule
 }
 
 // A knownRule is a rule of a director.
 type knownRule struct {
-	n     int
+	n     int // 0 until it is known that the rule waits or goes on
 	rule  *script.Rule
 	fault int    // number of the rule in the lab, from 1; 0 for an event
 	times uint64 // that an event has happened
@@ -50,9 +50,9 @@ func (d *director) begin(m *sim.Market, s *script.Script) {
 	for _, r := range s.Rules {
 		if _, ok := r.Does.(lab.Fault); ok {
 			faults++
-			d.enterLocked(r, faults)
+			d.numberLocked(d.enterLocked(r, faults))
 		} else {
-			d.enterLocked(r, 0)
+			d.numberLocked(d.enterLocked(r, 0))
 		}
 	}
 }
@@ -66,12 +66,41 @@ func (d *director) end() {
 	}
 }
 
-// enterLocked notes a rule and gives it a number.
+// enterLocked notes a rule.
 func (d *director) enterLocked(r *script.Rule, fault int) *knownRule {
-	d.next++
-	e := &knownRule{n: d.next, rule: r, fault: fault}
+	e := &knownRule{rule: r, fault: fault}
 	d.entries = append(d.entries, e)
 	return e
+}
+
+// numberLocked gives e a number.
+func (d *director) numberLocked(e *knownRule) {
+	d.last++
+	e.n = d.last
+}
+
+// added gives e a number, and returns what was done.
+func (d *director) added(e *knownRule) (did string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.numberLocked(e)
+	return fmt.Sprintf("added rule %d", e.n)
+}
+
+// happenedAtOnce returns what was done with e, an event without a trigger that has happened: it needs a number only if it goes on.
+func (d *director) happenedAtOnce(e *knownRule) (did string) {
+	if d.market.InForce(e.rule) {
+		return d.added(e)
+	}
+	d.forget(e)
+	return "done"
+}
+
+// forget removes e, to which add has given no number.
+func (d *director) forget(e *knownRule) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.entries = slices.DeleteFunc(d.entries, func(x *knownRule) bool { return x == e })
 }
 
 // happened counts what happens in the market, and removes the rules that cannot happen any more.
@@ -131,6 +160,9 @@ func (d *director) List() ops.RuleList {
 	}
 	list := ops.RuleList{}
 	for _, e := range d.entries {
+		if e.n == 0 {
+			continue
+		}
 		r := lab.Result{On: e.rule.Trigger.Name, Text: e.rule.Text, Times: e.times, Line: e.rule.Line}
 		if e.fault > 0 {
 			r = results[e.fault]
@@ -145,26 +177,37 @@ func (d *director) List() ops.RuleList {
 
 // Add adds an event, which happens at once if it has no trigger, or a fault. It waits for what becomes of an event.
 func (d *director) Add(text string) (any, error) {
-	change, r, answer, err := d.add(text)
-	if err != nil || answer == nil {
-		return change, err
+	e, answer, err := d.add(text)
+	if err != nil {
+		return nil, err
+	}
+	r := e.rule
+	change := ops.RuleChange{Text: r.Text}
+	if answer == nil {
+		change.Did = d.added(e)
+		return change, nil
 	}
 	o, known := d.await(answer)
 	switch {
 	case !known:
 		change.Outcome = pendingText
 	case o.Err != nil:
+		d.forget(e)
 		return nil, o.Err
 	case r.Trigger.AtOnce():
 		happened := false
 		if change.Outcome, happened = eventsText(o.Events); !happened {
+			d.forget(e)
 			return nil, r.Wrong("%s", change.Outcome)
 		}
+		change.Did = d.happenedAtOnce(e)
+		return change, nil
 	case r.Trigger.When == script.ByHand:
 		change.Outcome = "it waits for: trigger " + r.Trigger.Name
 	default:
 		change.Outcome = nextText(&o)
 	}
+	change.Did = d.added(e)
 	return change, nil
 }
 
@@ -211,17 +254,18 @@ func eventsText(events []sim.Event) (text string, happened bool) {
 }
 
 // add adds an event or a fault. answer receives the outcome of an event; it is nil for a fault.
-func (d *director) add(text string) (change ops.RuleChange, r *script.Rule, answer <-chan sim.Outcome, err error) {
+func (d *director) add(text string) (e *knownRule, answer <-chan sim.Outcome, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.market == nil {
-		return change, nil, nil, errors.New("no simulated market runs here, or it has not begun yet: there is nothing that rules could change. For faults run tickfeed lab --upstream " + d.addr)
+		return nil, nil, errors.New("no simulated market runs here, or it has not begun yet: there is nothing that rules could change. For faults run tickfeed lab --upstream " + d.addr)
 	}
 	if d.forgetLocked(); len(d.entries) >= ops.MostRules {
-		return change, nil, nil, ops.ErrManyRules
+		return nil, nil, ops.ErrManyRules
 	}
-	if r, err = parseRule(text); err != nil {
-		return change, nil, nil, err
+	r, err := parseRule(text)
+	if err != nil {
+		return nil, nil, err
 	}
 	fault := 0
 	if _, ok := r.Does.(lab.Fault); ok {
@@ -230,9 +274,9 @@ func (d *director) add(text string) (change ops.RuleChange, r *script.Rule, answ
 		answer, err = d.market.Do(r)
 	}
 	if err != nil {
-		return change, nil, nil, err
+		return nil, nil, err
 	}
-	return ops.RuleChange{Did: fmt.Sprintf("added rule %d", d.enterLocked(r, fault).n), Text: r.Text}, r, answer, nil
+	return d.enterLocked(r, fault), answer, nil
 }
 
 // addFaultLocked adds a fault to the lab.

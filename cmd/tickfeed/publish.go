@@ -57,9 +57,9 @@ Without arguments, publish a simulated market until Ctrl-C. --scenario adds even
 halts, news and a flash crash, at times of the market and the same in each run; --list documents them.
 While the market runs, publish reads lines at its terminal, or with --commands from standard input: an
 event, such as halt TSLA for 10m, which happens at once; a rule, such as at 10:00: calm; list, remove N (or
-NAME, or all) and trigger NAME for the rules, which are numbered from 1; and help. The answer says what has happened and to how many
-instruments, when a rule will happen, which may be on the next day, or why it never will; it waits for up to
-2 s. With --http, "tickfeed control" does the same.
+NAME, or all) and trigger NAME for the rules; and help. Rules that wait, and events that go on, such as activity
+TSLA x3, are numbered from 1. The answer says what has happened and to how many instruments, when a rule will
+happen, which may be on the next day, or why it never will; it waits for up to 2 s. With --http, "tickfeed control" does the same.
 
 --universe names a file with the instruments: their prices, tick sizes, habits and hours (tickfeed publish
 --print-universe describes the fields). If any of them has hours, a day is 24 hours, and --rate is the rate
