@@ -100,11 +100,12 @@ func (p *program) cut(ctx context.Context, o *cutOptions, path string) (err erro
 			if typo := filter.typo(); typo != "" && err == nil {
 				p.notef("%s", typo)
 			}
-			m := &remade{From: st.Range.From, To: st.Range.To, Packets: st.Packets, Damages: st.Damages, Missing: st.Missing}
+			m := &remade{From: st.Range.From, To: st.Range.To, Packets: st.Packets, Damages: st.Damages, Missing: st.Missing, Torn: st.Torn}
 			m.note("numbers      %v of %s", st.Range, all[0].title())
 			if st.Damages > 0 {
 				m.note("damage       in %s: %s", nouns.Count(st.Damages, "place"), nouns.Are(st.Missing, "number", "gone"))
 			}
+			m.noteTorn()
 			m.wrong = damaged(uint64(st.Damages), st.Missing, "the output")
 			return m, err
 		})
@@ -138,6 +139,13 @@ type hole struct {
 
 func (m *remade) note(format string, args ...any) {
 	m.notes = append(m.notes, fmt.Sprintf("  "+format, args...))
+}
+
+// noteTorn notes how many bytes at torn ends were left out.
+func (m *remade) noteTorn() {
+	if m.Torn > 0 {
+		m.note("torn         %s at the end, of an incomplete write, left out", nouns.Count(m.Torn, "byte"))
+	}
 }
 
 // A remaking is what cut and merge have in common.
@@ -203,6 +211,9 @@ func (p *program) remake(ctx context.Context, r remaking, do func(context.Contex
 		return m.wrong
 	}
 	p.notef("%s:", r.output)
+	if text := unclosed(all); text != "" {
+		m.note("end          %s", text)
+	}
 	for _, n := range m.notes {
 		p.notef("%s", n)
 	}
@@ -393,10 +404,8 @@ func join(ctx context.Context, out recording.File, lineage feed.Lineage, readers
 	if m.lost = st.Missing; m.lost > 0 {
 		m.wrong = wrong("%s: in none of the recordings", nouns.Are(st.Missing, "number", "missing"))
 	}
-	if st.Torn > 0 {
-		m.Torn = st.Torn
-		m.note("torn         %s at the ends of the recordings were left out: their last writes were incomplete", formatBytes(st.Torn))
-	}
+	m.Torn = st.Torn
+	m.noteTorn()
 	return m, err
 }
 
@@ -454,6 +463,9 @@ func mergeByTime(ctx context.Context, out recording.File, readers []*recording.R
 			}
 		}
 		m.note("             %s: %s", all[i].title(), text)
+	}
+	if m.Damages > 0 {
+		m.note("damage       in %s of the recordings", nouns.Count(m.Damages, "place"))
 	}
 	m.wrong = damaged(uint64(m.Damages), lost, "the output")
 	return m, err

@@ -526,6 +526,9 @@ func (e *exporting) report(asJSON bool) error {
 		for _, line := range s.lines(time.Since(e.started)) {
 			e.p.notef("%s", line)
 		}
+		if text := unclosed(e.all); text != "" {
+			e.p.notef("  end          %s", text)
+		}
 	}
 	if s.Damages > 0 && s.Format == formatText {
 		return wrong("%s: bytes that cannot be decoded are exported as they are", nouns.Count(s.Damages, "damaged place"))
@@ -576,6 +579,9 @@ func (s *exportSummary) lines(took time.Duration) (lines []string) {
 		if c.n > 0 {
 			add("  %-12s %s %s", c.name, nouns.Thousands(c.n), c.why)
 		}
+	}
+	if s.Damages > 0 {
+		add("  damage       in %s: %s", nouns.Count(s.Damages, "place"), nouns.Are(s.Damaged, "number", "gone"))
 	}
 	return lines
 }

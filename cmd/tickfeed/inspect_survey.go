@@ -62,7 +62,7 @@ func surveyText(out *lines, f *openRecording, s *survey.Survey) {
 	}
 	closed := "closed in order, with an index"
 	if !s.Closed {
-		closed = "not closed: no index, and its end may be missing"
+		closed = notClosed
 	}
 	out.printf("%s: %s, %s\n", f.title(), size, closed)
 	sessionRows(row, s)

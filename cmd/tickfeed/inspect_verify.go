@@ -200,7 +200,7 @@ func (v *verified) damage(d survey.Damage) {
 func (v *verified) print(out *lines) {
 	closed := "closed in order"
 	if !v.Closed {
-		closed = "not closed, its end may be missing"
+		closed = notClosed
 	}
 	numbers, without := nouns.Thousands(v.Numbers)+" numbers", []string(nil)
 	for _, x := range []struct {

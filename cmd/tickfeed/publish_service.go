@@ -298,8 +298,14 @@ func (s *service) warnOfInput() {
 	}
 	if s.input.recorded != nil {
 		if st := s.input.recorded.Stats(); st.Lost > 0 || st.Damages > 0 || st.Dropped > 0 {
-			s.log.Warn().Uint64("lost", st.Lost).Uint64("damages", st.Damages).Uint64("dropped", st.Dropped).
-				Msg("the recordings do not hold everything")
+			text := "the recordings do not hold everything"
+			if st.Lost == 0 && st.Dropped == 0 {
+				text = "the recordings are damaged in places, but no number is missing because of that"
+			}
+			s.log.Warn().Uint64("lost", st.Lost).Uint64("damages", st.Damages).Uint64("dropped", st.Dropped).Msg(text)
+		}
+		if text := unclosed(s.input.recordings); text != "" {
+			s.log.Warn().Msg(printable(text))
 		}
 	}
 }

@@ -258,6 +258,26 @@ func closeAll(all []*openRecording) {
 	}
 }
 
+// notClosed is how every command says that a recording was not closed, as after a kill or a copy that was cut off.
+const notClosed = "not closed, so its end may be missing"
+
+// unclosed says which recordings were not closed. It returns "" if all were.
+func unclosed(all []*openRecording) string {
+	var open []string
+	for _, x := range all {
+		if r, err := x.Reader(); err == nil && r.Trailer() == nil {
+			open = append(open, x.name)
+		}
+	}
+	switch len(open) {
+	case 0:
+		return ""
+	case 1:
+		return namesOf(open) + ": " + notClosed
+	}
+	return namesOf(open) + ": each " + notClosed
+}
+
 // openRecordings opens the files at paths, in their order. Files that are not recordings are imported into temporary
 // ones, with a progress line: each CSV or NDJSON file into its own, all files of another format into one, which takes the
 // place of the first of them. The error has its exit code.

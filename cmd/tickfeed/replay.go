@@ -215,6 +215,7 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 	for _, r := range recordings {
 		s.names = append(s.names, r.name)
 	}
+	open := unclosed(recordings)
 	if recordings, s.missing, err = joinRelated(ctx, recordings); err != nil {
 		return err
 	}
@@ -242,6 +243,9 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 	context.AfterFunc(ctx, restore) // a second signal ends the process at once
 	s.announcer = announcer{p.logger(zerolog.InfoLevel), p.consoleLog()}
 	cfg.Logger = s.log
+	if open != "" {
+		s.log.Warn().Msg(printable(open))
+	}
 	source := "replay of " + strings.Join(s.names, " ")
 	if s.listeners, s.web, err = listenAll(ctx, o.listen, &o.http, credentials != "" || o.tls.clientCA != ""); err != nil {
 		return err

@@ -294,7 +294,11 @@ func (t *tape) take(item *recording.Item) error {
 	case recording.KindPackets:
 		t.rest = item.Data
 	case recording.KindDamage, recording.KindTorn:
-		if t.damage(item, "damaged") {
+		problem := "damaged"
+		if item.Kind == recording.KindTorn {
+			problem = "an incomplete write at its end is left out"
+		}
+		if t.damage(item, problem) {
 			t.tally.damaged.Add(item.Range.Len())
 		}
 		if !item.Range.Empty() {

@@ -29,8 +29,9 @@ type CutConfig struct {
 type CutStats struct {
 	Range   feed.Range // from the first number of the first session; of the last lineage, if there are several
 	Packets uint64
-	Damages int    // damaged places in the part
+	Damages int    // damaged places in the part, except the torn end of a recording that was not closed
 	Missing uint64 // numbers lost by the damages; the new recording lists them as gone
+	Torn    int64  // bytes of an incomplete message at the end
 }
 
 // ErrEmpty is returned if the selected part of a recording is empty, or has none of the selected instruments.
@@ -127,7 +128,9 @@ func (c *cutter) item(item *recording.Item) error {
 			}
 		}
 	case recording.KindDamage, recording.KindTorn:
-		if c.w != nil || c.cfg.From.IsZero() {
+		if item.Kind == recording.KindTorn {
+			c.stats.Torn += item.Size
+		} else if c.w != nil || c.cfg.From.IsZero() {
 			c.stats.Damages++
 			c.stats.Missing += item.Range.Len()
 		}

@@ -59,7 +59,7 @@ type SourceStats struct {
 	Lost      uint64 // numbers that are gone or lost by damage
 	Expired   uint64 // numbers of Lost that the publisher no longer had
 	Damaged   uint64 // numbers of Lost that are lost by damage
-	Damages   uint64 // damaged places
+	Damages   uint64 // damaged places, except the torn end of a recording that was not closed
 	Dropped   uint64 // ticks without a definition, or of unknown kinds
 	LeftOut   uint64 // numbers that the recording leaves out: not asked for, or withheld
 	Withheld  uint64 // numbers of LeftOut that were withheld
@@ -135,7 +135,9 @@ func (s *Source) item() error {
 			}
 		}
 	case recording.KindDamage, recording.KindTorn:
-		s.stats.Damages++
+		if item.Kind == recording.KindDamage {
+			s.stats.Damages++
+		}
 		s.stats.Lost += item.Range.Len()
 		s.stats.Damaged += item.Range.Len()
 	case recording.KindSnapshot:
