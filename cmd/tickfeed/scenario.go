@@ -58,7 +58,7 @@ func (o *scenarioOptions) load(ctx context.Context) (*script.Script, error) {
 			return nil, usage("--scenario: %w", err)
 		}
 		if parsed, err := script.Parse(o.name, text, marketLanguages...); err != nil {
-			wrong = usage("%w", err)
+			wrong = usage("%w\n%s: instruments and times are not checked until every line can be read", err, o.name)
 		} else {
 			s = parsed
 		}

@@ -386,9 +386,14 @@ func (m *Market) setUp() error {
 	for _, r := range s.rules {
 		m.commands.noteLocked(r)
 	}
+	var wrong []error
 	for _, r := range s.rules {
 		if err := m.checkLocked(r); err != nil {
-			return err
+			if len(wrong) == maxErrors {
+				wrong = append(wrong, r.Wrong("there are more mistakes from here on"))
+				break
+			}
+			wrong = append(wrong, err)
 		}
 		if a := r.Does.(*action); a.verb == doBust {
 			for _, id := range m.matching(a.patterns) {
@@ -396,7 +401,7 @@ func (m *Market) setUp() error {
 			}
 		}
 	}
-	return nil
+	return errors.Join(wrong...)
 }
 
 // checkLocked refuses a rule that can never do anything.

@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -282,4 +283,18 @@ func TestDoRefusesAllAfterTheEnd(t *testing.T) {
 		_, err := x.do(text)
 		assert.ErrorContains(t, err, "the market has ended, so nothing happens in it any more", text)
 	}
+}
+
+// All rules of a scenario that can never do anything are reported, at most maxErrors.
+func TestErrorsOfAllRules(t *testing.T) {
+	wrong := func(rules int) []string {
+		_, err := New(Config{Instruments: 3, Rate: 10, Scenario: parsed(t, strings.Repeat("at 10:00: halt NOPE\nat 10:00: calm\n", rules))})
+		require.Error(t, err)
+		return strings.Split(err.Error(), "\n")
+	}
+	assert.Len(t, wrong(3), 3)
+	assert.NotContains(t, wrong(maxErrors)[maxErrors-1], "more mistakes")
+	lines := wrong(100)
+	require.Len(t, lines, maxErrors+1)
+	assert.Contains(t, lines[maxErrors], ":41:11: there are more mistakes from here on")
 }

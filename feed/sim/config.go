@@ -31,7 +31,7 @@ type Config struct {
 	// Rate then is what Profile.Rate is if it is 0, and there are no random halts.
 	Profile *Profile
 	// Scenario is what happens in the market: its rules in Language; others are ignored. There are no random halts then. The
-	// error of New is a *script.Error if a rule can never do anything.
+	// error of New is or joins a *script.Error for each rule that can never do anything.
 	Scenario *script.Script
 	// Commands allows Market.Do. Next then does not go on beyond the end of an epoch if it has taken long, so that a command waits for a quarter of a
 	// second of the market at most. The ticks are the same until the first command; after it there are no random halts.

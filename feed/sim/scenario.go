@@ -175,7 +175,7 @@ func (a *action) parse(p *script.Parser) (err error) {
 		return a.options(p, "band", "limit", "pause", "auction")
 	case doNews:
 		if !p.Accept("jump") {
-			return fmt.Errorf("news need a jump, such as \"jump -4%%\"")
+			return fmt.Errorf("news needs a jump, such as \"jump -4%%\"")
 		}
 		a.halflife = 5 * time.Minute
 		if a.move, err = p.Percent("jump", maxMove); err == nil {

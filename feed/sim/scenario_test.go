@@ -60,7 +60,7 @@ func TestScenarioErrors(t *testing.T) {
 		{"at 10:00: auction open AAPL", "an auction needs its length"},
 		{"at 10:00: crash * -100% in 1m", "x:1:19: crash must be followed by a percentage"},
 		{"at 10:00: crash * -5%", "a crash needs its length"},
-		{"at 10:00: news AAPL up", "news need a jump"},
+		{"at 10:00: news AAPL up", "news needs a jump"},
 		{"at 10:00: news AAPL jump 1% correlate 2", "correlate must be followed by a number from -1 to 1"},
 		{"at 10:00: spread * 3", "x:1:20: spread must be followed by a factor such as x3"},
 		{"at 10:00: rate", "rate must be followed by a factor"},

@@ -170,7 +170,7 @@ type row struct {
 	fields       map[string]cell
 }
 
-// maxErrors bounds the mistakes that ParseUniverse and ParseProfile report.
+// maxErrors bounds the mistakes that ParseUniverse and ParseProfile report, and New in a scenario.
 const maxErrors = 20
 
 // mistakes are what is wrong with a file.
