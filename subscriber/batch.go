@@ -85,7 +85,8 @@ type Change struct {
 	Unrelated bool
 	// Snapshot is set when a snapshot has ended: the state was replaced, and the entries of the snapshot follow.
 	Snapshot *codec.SnapshotBegin
-	// Filtered is set when another filter takes effect: after SetFilter, or when a publisher grants less than was asked for.
+	// Filtered is set when another filter takes effect, after SetFilter or when a publisher grants less than was asked for, and when a
+	// publisher grants the same as before of another filter.
 	Filtered *Filtered
 	// End reports whether the session has ended. Final is the number after the last one of the session.
 	End   bool

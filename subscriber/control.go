@@ -215,6 +215,7 @@ func (l *line) subscribed(m *codec.Subscribed) error {
 	case !unasked && adds(l.scope.asked, f) && l.need == needNothing:
 		l.need = needAdded
 	}
+	answer := !unasked && l.c.change.narrow == nil // to SetFilter
 	if !unasked {
 		l.c.change.asked, l.c.change.narrow = false, nil
 	}
@@ -222,7 +223,7 @@ func (l *line) subscribed(m *codec.Subscribed) error {
 	l.c.terms.filtered, l.c.terms.granted = !granted.All(), m.Granted
 	l.scope.asked, l.scope.granted, l.scope.limits = f, granted, m.Limits
 	if l.c.change.narrow == nil { // otherwise what is handed out is still less
-		l.refilter(granted, m.From)
+		l.refilter(granted, m.From, answer)
 	}
 	return nil
 }

@@ -277,3 +277,33 @@ func TestGrantedLess(t *testing.T) {
 		assert.Equal(t, []uint64{1, 2}, seqs(a.ticks))
 	})
 }
+
+// A publisher that grants the same of another filter has answered all the same: a Change with Filtered says so.
+func TestSameGrantIsReported(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		cfg.Filter = []string{"S0", "S8"}
+		only := codec.Filter{"S0"}
+		stop := publish(network, "pub:1", func(p *peer) {
+			w := welcomeA(1, 1, codec.StartedAsAsked)
+			w.Granted, w.Limits = &only, "only S0"
+			p.send(message(w))
+			asked := <-p.subs
+			p.send(message(&codec.Subscribed{Request: asked.Request, From: 1, Seed: seedA(), Granted: &only, Limits: "only S0"}))
+			<-p.gone
+		})
+		s, a := mustNew(t, cfg), &app{}
+		var filtered []Filtered
+		a.on = func(b *Batch) error {
+			if b.Change != nil && b.Change.Filtered != nil {
+				if filtered = append(filtered, *b.Change.Filtered); len(filtered) == 1 {
+					return s.SetFilter([]string{"S0", "S9"})
+				}
+			}
+			return nil
+		}
+		require.ErrorIs(t, runFor(interval/2, s, a), context.DeadlineExceeded)
+		stop()
+		want := Filtered{Filter: only, Limits: "only S0", From: 1}
+		assert.Equal(t, []Filtered{want, want}, filtered)
+	})
+}

@@ -325,7 +325,7 @@ func (r *runner) beforeWait() error {
 		r.writer.send <- m // has room: one request is open at a time
 	} else if sameFilter(*wanted, l.scope.asked) && !l.c.change.asked {
 		r.settled, l.c.change.narrow = wanted, nil
-		l.refilter(l.scope.granted, l.position.Next)
+		l.refilter(l.scope.granted, l.position.Next, false)
 		return r.tellChanges()
 	}
 	return nil

@@ -87,14 +87,14 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 	if sameFilter(wanted, h.Filter) {
 		wanted = granted
 	}
-	l.refilter(wanted, l.position.Next)
+	l.refilter(wanted, l.position.Next, false)
 	return nil
 }
 
 // refilter notes that filter f, with the limits of the line, applies to the ticks delivered from number from on, and adds a change
-// if that is new.
-func (l *line) refilter(f codec.Filter, from uint64) {
-	if !sameFilter(l.scope.handed.Filter, f) || l.scope.handed.Limits != l.scope.limits {
+// if that is new, or answers SetFilter.
+func (l *line) refilter(f codec.Filter, from uint64, answer bool) {
+	if answer || !sameFilter(l.scope.handed.Filter, f) || l.scope.handed.Limits != l.scope.limits {
 		l.scope.handed = Filtered{Filter: f, Limits: l.scope.limits, From: from}
 		l.tell(Change{Filtered: new(l.scope.handed)})
 	}
