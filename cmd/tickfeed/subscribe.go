@@ -100,8 +100,9 @@ With --commands, a line on standard input such as "symbols AAPL,ES*" (or "symbol
 patterns of --symbols on all connections, and standard error reports the number from which the new patterns
 apply. If the user may see some of the instruments only, standard error says so; if it may see none of them,
 the publisher ends the subscription for good (exit code 4). An invalid line and the end of the input change
-nothing; a line of more than 1 MiB is taken for the end. Without the flag, standard input is not read, because its lines may be meant for another program: commands that were pasted into a shell, or the
-list of a "while read" loop. A background job of a terminal reads nothing.
+nothing; a line of more than 1 MiB is taken for the end. Without the flag, standard input is not read, because
+its lines may be meant for another program: commands that were pasted into a shell, or the list of a
+"while read" loop. A background job of a terminal reads nothing.
 
 A publisher that cannot be reached, or asks for another attempt because it is busy or stops, is tried again for ever, after waits
 that grow to --max-backoff. So is one where TLS finds something wrong, such as a certificate that has expired, because

@@ -37,8 +37,8 @@ type Server struct {
 	// is admitted, and one that asks for others is not.
 	Protocols []string
 	// Changed is called when a pair or authorities that changed are in use, with nil, and when they are not, with the reason; what
-	// names the certificate or the file of the authorities. The reason is also given if a certificate is in use that clients will refuse, because of its dates. Changed may be nil, and may be
-	// called by several goroutines, but not at the same time.
+	// names the certificate or the file of the authorities. The reason is also given if a certificate is in use that clients will
+	// refuse, because of its dates. Changed may be nil, and may be called by several goroutines, but not at the same time.
 	Changed func(what string, err error)
 }
 
