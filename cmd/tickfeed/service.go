@@ -71,7 +71,7 @@ func (o *serviceOptions) check() error {
 		usageIf(o.maxConnections < 1, "--max-connections must be at least 1, got %d", o.maxConnections),
 		usageIf(o.maxLag < time.Millisecond || o.maxLag > codec.MaxDuration, "--max-lag must be from 1ms to %v, got %v", codec.MaxDuration, o.maxLag),
 		usageIf(o.retryAfter < 0 || o.retryAfter > time.Hour, "--retry-after must be from 0 to 1h, got %v", o.retryAfter),
-		usageIf(o.memory < publisher.MinMemory, "--memory must be at least 1MiB (%d bytes), got %s", publisher.MinMemory, nouns.Count(int64(o.memory), "byte")),
+		usageIf(o.memory < publisher.MinMemory, "--memory must be at least 1MiB (%s), got %s", nouns.Count(publisher.MinMemory, "byte"), nouns.Count(int64(o.memory), "byte")),
 		usageIf(o.status < 0, "--status must not be negative, got %v", o.status),
 		usageIf(len(o.listen) == 0, "--listen names no address"),
 		readAddresses("--listen", o.listen, defaultPort))

@@ -19,8 +19,8 @@ func TestServiceFlags(t *testing.T) {
 		{"--max-connections", "0", "--max-connections must be at least 1, got 0"},
 		{"--max-lag", "0s", "--max-lag must be from 1ms to "},
 		{"--retry-after", "2h", "--retry-after must be from 0 to 1h, got 2h0m0s"},
-		{"--memory", "1MB", "--memory must be at least 1MiB (1048576 bytes), got 1000000 bytes"},
-		{"--memory", "0", "--memory must be at least 1MiB (1048576 bytes), got 0 bytes"},
+		{"--memory", "1MB", "--memory must be at least 1MiB (1,048,576 bytes), got 1,000,000 bytes"},
+		{"--memory", "0", "--memory must be at least 1MiB (1,048,576 bytes), got 0 bytes"},
 		{"--status", "-1s", "--status must not be negative, got -1s"},
 		{"--listen", "1234", "names no host"},
 	} {

@@ -18,7 +18,7 @@ func TestFileFilterNotesTypos(t *testing.T) {
 		{nil, ""},
 		{[]string{"AMZN", "ES*"}, ""},
 		{[]string{"AMZNN"}, `--symbols: no instrument matches AMZNN; did you mean "AMZN"?`},
-		{[]string{"ESH6", "QQQQQQ", "AMZN@XNSA"}, `--symbols: no instrument matches AMZN@XNSA, QQQQQQ; did you mean "AMZN@XNAS"?`},
+		{[]string{"ESH6", "QQQQQQ", "AMZN@XNSA"}, `--symbols: no instrument matches AMZN@XNSA, QQQQQQ; for AMZN@XNSA, did you mean "AMZN@XNAS"?`},
 		{[]string{"QQQQQQ"}, `--symbols: no instrument matches QQQQQQ`},
 	} {
 		f, err := fileSymbols(c.patterns)
