@@ -13,6 +13,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/text/texttest"
 	"tickfeed/feed"
 	"tickfeed/feed/sim"
 	"tickfeed/publisher"
@@ -140,7 +141,7 @@ func quotesAndTrades(b *testing.B, n int) (replay.Recording, []feed.Tick) {
 		}
 		at += k
 	}
-	f := &memoryFile{}
+	f := &texttest.Memory{}
 	w, err := recording.NewBuilder(f, codec.FileHeader{Lineage: feed.Lineage{{ID: 0xabc, First: 1}}, Next: 1}, nil)
 	if err == nil {
 		err = errors.Join(w.Append(ticks), w.Close())

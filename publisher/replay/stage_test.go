@@ -18,6 +18,7 @@ import (
 	"tickfeed/codec/effort"
 	"tickfeed/codec/logto/logtest"
 	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/text/texttest"
 	"tickfeed/feed"
 	"tickfeed/feed/sim"
 	"tickfeed/publisher"
@@ -25,19 +26,13 @@ import (
 	"tickfeed/subscriber"
 )
 
-type memoryFile struct{ bytes.Buffer }
-
-func (*memoryFile) Sync() error { return nil }
-
-func (*memoryFile) Close() error { return nil }
-
 // market returns a recording of n ticks of a simulated market, with missing numbers at some places if holes is set,
 // the ticks, the state after them, and the volume of the day at each place where numbers are withheld or gone.
 func market(t testing.TB, n int, holes bool) (replay.Recording, []feed.Tick, *feed.State, []int64) {
 	t.Helper()
 	m, err := sim.New(sim.Config{Instruments: 50, Seed: 3, Depth: 2})
 	require.NoError(t, err)
-	f := &memoryFile{}
+	f := &texttest.Memory{}
 	b, err := recording.NewBuilder(f, codec.FileHeader{Lineage: feed.Lineage{{ID: 0xabc, First: 1}}, Next: 1}, nil)
 	require.NoError(t, err)
 	var ticks []feed.Tick
@@ -366,7 +361,7 @@ func TestSeekIsFollowed(t *testing.T) {
 // sessions returns a recording of several unrelated sessions of n ticks each.
 func sessions(t *testing.T, ids []feed.SessionID, n int) replay.Recording {
 	t.Helper()
-	f := &memoryFile{}
+	f := &texttest.Memory{}
 	var b *recording.Builder
 	for i, id := range ids {
 		h := codec.FileHeader{Lineage: feed.Lineage{{ID: id, First: 1}}, Next: 1}

@@ -16,6 +16,7 @@ import (
 	"tickfeed/codec/recording/edit"
 	"tickfeed/codec/recording/place"
 	"tickfeed/codec/recording/text"
+	"tickfeed/codec/recording/text/texttest"
 	"tickfeed/feed"
 )
 
@@ -50,8 +51,8 @@ func cutBy(t testing.TB, clock place.Clock, lines, from, to string, symbols ...s
 	}
 	cfg.Filter, err = codec.NewFilter(symbols)
 	require.NoError(t, err)
-	var out memory
-	st, err := edit.Cut(context.Background(), &out, reader(t, fromText(t, lines)), cfg)
+	var out texttest.Memory
+	st, err := edit.Cut(context.Background(), &out, texttest.Reader(t, texttest.Recording(t, lines)), cfg)
 	if err != nil {
 		return "", st, err
 	}
@@ -183,15 +184,15 @@ func join(t testing.TB, parts ...string) (string, edit.JoinStats, error) {
 	var open []func() (*recording.Reader, error)
 	var readers []*recording.Reader
 	for _, p := range parts {
-		file := fromText(t, p)
+		file := texttest.Recording(t, p)
 		open = append(open, func() (*recording.Reader, error) { return recording.NewReader(bytes.NewReader(file), int64(len(file))) })
-		readers = append(readers, reader(t, file))
+		readers = append(readers, texttest.Reader(t, file))
 	}
 	lineage, err := edit.Lineage(context.Background(), open)
 	if err != nil {
 		return "", edit.JoinStats{}, err
 	}
-	var out memory
+	var out texttest.Memory
 	st, err := edit.Join(context.Background(), &out, lineage, readers, nil)
 	if err != nil {
 		return "", st, err
@@ -239,7 +240,7 @@ func withoutSplits(s string) string {
 
 // ticksOf returns the ticks of a text with their numbers.
 func ticksOf(t testing.TB, lines string) (ticks []feed.Tick) {
-	r := reader(t, fromText(t, lines))
+	r := texttest.Reader(t, texttest.Recording(t, lines))
 	for {
 		item, err := r.Next()
 		if err == io.EOF {
@@ -284,10 +285,10 @@ func TestJoinHoles(t *testing.T) {
 
 // A message that was being written when a recording ended is not damage, but is counted.
 func TestJoinTorn(t *testing.T) {
-	whole := fromText(t, day)
+	whole := texttest.Recording(t, day)
 	for cut := len(whole) - 1; cut > len(whole)*3/4; cut -= 7 {
 		torn := whole[:cut]
-		r := reader(t, torn)
+		r := texttest.Reader(t, torn)
 		lineage := r.Header().Lineage
 		var end int64
 		for {
@@ -300,8 +301,8 @@ func TestJoinTorn(t *testing.T) {
 				end = item.Size
 			}
 		}
-		var out memory
-		st, err := edit.Join(context.Background(), &out, lineage, []*recording.Reader{reader(t, torn), reader(t, torn)}, nil)
+		var out texttest.Memory
+		st, err := edit.Join(context.Background(), &out, lineage, []*recording.Reader{texttest.Reader(t, torn), texttest.Reader(t, torn)}, nil)
 		require.NoError(t, err)
 		assert.Equal(t, 2*end, st.Torn, "of %d bytes %d", len(whole), cut)
 		assert.Zero(t, st.Damages)
@@ -352,9 +353,9 @@ func merge(t testing.TB, parts ...string) (string, edit.MergeStats, error) {
 	t.Helper()
 	var readers []*recording.Reader
 	for _, p := range parts {
-		readers = append(readers, reader(t, fromText(t, p)))
+		readers = append(readers, texttest.Reader(t, texttest.Recording(t, p)))
 	}
-	var out memory
+	var out texttest.Memory
 	h := codec.FileHeader{Lineage: feed.Lineage{{ID: 0xb1, First: 1}}, Next: 1}
 	st, err := edit.Merge(context.Background(), &out, h, readers, place.PublishClock, nil)
 	return toText(t, out.Bytes()), st, err
@@ -415,7 +416,7 @@ packet 2026-03-02T14:30:03Z
 	assert.ErrorIs(t, err, edit.ErrEmpty)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err = edit.Merge(ctx, &memory{}, codec.FileHeader{Lineage: feed.Lineage{{ID: 1, First: 1}}, Next: 1}, []*recording.Reader{reader(t, fromText(t, a))}, place.PublishClock, nil)
+	_, err = edit.Merge(ctx, &texttest.Memory{}, codec.FileHeader{Lineage: feed.Lineage{{ID: 1, First: 1}}, Next: 1}, []*recording.Reader{texttest.Reader(t, texttest.Recording(t, a))}, place.PublishClock, nil)
 	assert.True(t, errors.Is(err, context.Canceled))
 }
 

@@ -10,6 +10,7 @@ import (
 	"tickfeed/codec/recording"
 	"tickfeed/codec/recording/edit"
 	"tickfeed/codec/recording/place"
+	"tickfeed/codec/recording/text/texttest"
 	"tickfeed/feed"
 )
 
@@ -28,7 +29,7 @@ func TestStateBehindMissingNumbers(t *testing.T) {
 				require.NoError(t, err)
 				return ticks
 			}
-			var f memory
+			var f texttest.Memory
 			b, err := recording.NewBuilder(&f, rootHeader(1), nil)
 			require.NoError(t, err)
 			require.NoError(t, b.AppendAt(noon, apply(definition(0, noon), bid(1))))
@@ -42,7 +43,7 @@ func TestStateBehindMissingNumbers(t *testing.T) {
 				t.Helper()
 				at, err := place.Parse(fmt.Sprintf("seq:%d", seq), nil)
 				require.NoError(t, err)
-				m, err := edit.StateAt(t.Context(), reader(t, file), at, place.MarketClock, nil)
+				m, err := edit.StateAt(t.Context(), texttest.Reader(t, file), at, place.MarketClock, nil)
 				require.NoError(t, err)
 				in, ok := m.State.Instrument(0)
 				require.True(t, ok)
@@ -54,45 +55,18 @@ func TestStateBehindMissingNumbers(t *testing.T) {
 			}
 			from, err := place.Parse("seq:7", nil)
 			require.NoError(t, err)
-			var part memory
-			_, err = edit.Cut(t.Context(), &part, reader(t, f.Bytes()), edit.CutConfig{From: from})
+			var part texttest.Memory
+			_, err = edit.Cut(t.Context(), &part, texttest.Reader(t, f.Bytes()), edit.CutConfig{From: from})
 			require.NoError(t, err)
 			check(part.Bytes(), 7, 2)
 		})
 	}
 }
 
-// twoSessions is a recording with numbers that are not asked for, withheld and gone, and with a second, filtered session.
-const twoSessions = `session lineage=a1:1 source="a test"
-packet 2026-03-02T14:30:00Z
-  define #0 symbol=AAPL venue=XNAS price=-2
-  define #1 symbol=MSFT price=-2
-  quote +5 AAPL 187.25 300 187.26 500
-  trade AAPL 187.26 100 buy
-  quote AAPL - 0 187.26 500
-packet 2026-03-02T14:30:01Z
-  skip 10
-  quote MSFT 400 1 401 1
-packet 2026-03-02T14:30:01.5Z
-  withheld 100
-packet 2026-03-02T14:30:01.5Z
-  gone 50 expired
-session lineage=a1:1,a2:170 filter=A* next=170
-snapshot
-part 2026-03-02T14:30:00Z
-  define #0 symbol=AAPL venue=XNAS price=-2
-  quote AAPL 187 1 188 1
-end
-packet 2026-03-02T14:30:09Z
-  quote AAPL 187.25 300 187.26 500
-  quote AAPL 187.25 300 187.26 500
-  quote #9 187 300 188 500
-`
-
 // The state as of a number contains every earlier number and no other, also within packets; the state as of a
 // time contains every earlier packet.
 func TestStateAt(t *testing.T) {
-	file := fromText(t, twoSessions)
+	file := texttest.Recording(t, texttest.TwoSessions)
 	for at, want := range map[string]struct {
 		next uint64
 		bid  int64
@@ -114,7 +88,7 @@ func TestStateAt(t *testing.T) {
 	} {
 		p, err := place.Parse(at, nil)
 		require.NoError(t, err)
-		m, err := edit.StateAt(t.Context(), reader(t, file), p, place.PublishClock, nil)
+		m, err := edit.StateAt(t.Context(), texttest.Reader(t, file), p, place.PublishClock, nil)
 		require.NoError(t, err)
 		assert.Equal(t, want.next, m.Next, at)
 		in, ok := m.State.Instrument(0)

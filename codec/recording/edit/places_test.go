@@ -11,6 +11,7 @@ import (
 	"tickfeed/codec/recording"
 	"tickfeed/codec/recording/edit"
 	"tickfeed/codec/recording/place"
+	"tickfeed/codec/recording/text/texttest"
 )
 
 // hurried is a market day that was published in a second. Some of its ticks have no event time, one of 14:35
@@ -36,9 +37,9 @@ closed
 // there, StateAt returns the state there, and Ticks returns the same times. The market time of a tick is the
 // greatest event time up to it.
 func TestMarketPlaces(t *testing.T) {
-	file := fromText(t, hurried)
+	file := texttest.Recording(t, hurried)
 	times := map[uint64]string{3: "14:30", 4: "14:40", 5: "14:40", 6: "14:40", 8: "14:41", 9: "14:41", 10: "14:50"}
-	r := reader(t, file)
+	r := texttest.Reader(t, file)
 	line, first, err := r.Timeline(place.MarketClock)
 	require.NoError(t, err)
 	assert.Equal(t, place.Timeline{At: place.NoTime}, line)
@@ -65,7 +66,7 @@ func TestMarketPlaces(t *testing.T) {
 	} {
 		at, err := place.Parse(text, nil)
 		require.NoError(t, err)
-		m, err := edit.StateAt(t.Context(), reader(t, file), at, place.MarketClock, nil)
+		m, err := edit.StateAt(t.Context(), texttest.Reader(t, file), at, place.MarketClock, nil)
 		require.NoError(t, err)
 		assert.Equal(t, want, m.Next, text)
 		assert.False(t, m.Beyond, text)
@@ -86,7 +87,7 @@ func TestMarketPlaces(t *testing.T) {
 	for _, text := range []string{"14:50:00.1", "seq:12", "2026-03-03"} {
 		at, err := place.Parse(text, nil)
 		require.NoError(t, err)
-		m, err := edit.StateAt(t.Context(), reader(t, file), at, place.MarketClock, nil)
+		m, err := edit.StateAt(t.Context(), texttest.Reader(t, file), at, place.MarketClock, nil)
 		require.NoError(t, err)
 		assert.True(t, m.Beyond, text)
 	}
@@ -100,7 +101,7 @@ func TestMarketPlaces(t *testing.T) {
 // times only.
 func TestSpanIsFoundWithoutReadingAll(t *testing.T) {
 	span := func(lines string, clock place.Clock) [2]string {
-		first, last, err := reader(t, fromText(t, lines)).Span(clock)
+		first, last, err := texttest.Reader(t, texttest.Recording(t, lines)).Span(clock)
 		require.NoError(t, err)
 		return [2]string{time.Unix(0, first).UTC().Format(time.RFC3339Nano), time.Unix(0, last).UTC().Format(time.RFC3339Nano)}
 	}
@@ -113,7 +114,7 @@ func TestSpanIsFoundWithoutReadingAll(t *testing.T) {
 	_, st, err := cut(t, timeless, "00:00:01", "")
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, st.Range.From)
-	first, last, err := reader(t, fromText(t, "session lineage=a1:1\nclosed\n")).Span(place.MarketClock)
+	first, last, err := texttest.Reader(t, texttest.Recording(t, "session lineage=a1:1\nclosed\n")).Span(place.MarketClock)
 	require.NoError(t, err)
 	assert.Equal(t, []int64{place.NoTime, place.NoTime}, []int64{first, last})
 }

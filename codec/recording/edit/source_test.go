@@ -10,6 +10,7 @@ import (
 
 	"tickfeed/codec/recording"
 	"tickfeed/codec/recording/edit"
+	"tickfeed/codec/recording/text/texttest"
 	"tickfeed/feed"
 )
 
@@ -41,7 +42,7 @@ func sourced(t *testing.T, src feed.Source, batch int) ([]feed.Tick, *feed.State
 // build returns a recording that begins at next with state.
 func build(t testing.TB, next uint64, state *feed.State, with func(*recording.Builder)) []byte {
 	t.Helper()
-	var f memory
+	var f texttest.Memory
 	b, err := recording.NewBuilder(&f, rootHeader(next), state)
 	require.NoError(t, err)
 	with(b)
@@ -64,7 +65,7 @@ func TestSourceYieldsTicks(t *testing.T) {
 	want := []feed.Tick{definition(0, 1), definition(1, 1), quote(1, 2), quote(0, 3), quote(0, 2_000_000)}
 	file := build(t, 1, nil, func(b *recording.Builder) { require.NoError(t, b.Append(want)) })
 	for _, batch := range []int{1, 2, 100} {
-		src := edit.NewSource(reader(t, file))
+		src := edit.NewSource(texttest.Reader(t, file))
 		got, _ := sourced(t, src, batch)
 		require.Len(t, got, len(want))
 		for i := range want {
@@ -83,7 +84,7 @@ func TestSourceJoinsInstruments(t *testing.T) {
 	b := build(t, 1, nil, func(b *recording.Builder) {
 		require.NoError(t, b.Append([]feed.Tick{named(0, "B", -1), named(7, "C", 0), quote(7, 3), quote(0, 3)}))
 	})
-	got, state := sourced(t, edit.NewSource(reader(t, a), reader(t, b)), 3)
+	got, state := sourced(t, edit.NewSource(texttest.Reader(t, a), texttest.Reader(t, b)), 3)
 	require.Len(t, got, 8)
 	var ids []feed.InstrumentID
 	for _, tick := range got {
@@ -116,7 +117,7 @@ func TestSourceTellsState(t *testing.T) {
 		require.NoError(t, b.Skip(5, recording.SkipNotAsked))
 		require.NoError(t, b.Skip(6, recording.SkipWithheld))
 	})
-	src := edit.NewSource(reader(t, file))
+	src := edit.NewSource(texttest.Reader(t, file))
 	_, got := sourced(t, src, 2)
 	st := src.Stats()
 	assert.Equal(t, edit.SourceStats{Ticks: st.Ticks, Lost: 50, Expired: 50, Dropped: 1, LeftOut: 11, Withheld: 6, Snapshots: 2}, st)
@@ -138,7 +139,7 @@ func TestSourcePassesOverDamage(t *testing.T) {
 			require.NoError(t, b.AppendAt(10+at, []feed.Tick{quote(0, 1), quote(0, 2)}))
 		}
 	})
-	r := reader(t, file)
+	r := texttest.Reader(t, file)
 	item, err := r.Next()
 	for item.Kind != recording.KindPackets {
 		require.NoError(t, err)
@@ -150,7 +151,7 @@ func TestSourcePassesOverDamage(t *testing.T) {
 		break
 	}
 	file[at+60] ^= 1 // in the packet after the definition
-	src := edit.NewSource(reader(t, file))
+	src := edit.NewSource(texttest.Reader(t, file))
 	got, _ := sourced(t, src, 10)
 	assert.Len(t, got, 9)
 	st := src.Stats()
@@ -161,7 +162,7 @@ func TestSourcePassesOverDamage(t *testing.T) {
 // A source that is cancelled returns the error and continues later; a closed source has ended.
 func TestSourceEnds(t *testing.T) {
 	file := build(t, 1, nil, func(b *recording.Builder) { require.NoError(t, b.Append([]feed.Tick{definition(0, 1)})) })
-	src := edit.NewSource(reader(t, file))
+	src := edit.NewSource(texttest.Reader(t, file))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := src.Next(ctx, make([]feed.Tick, 1))

@@ -15,57 +15,15 @@ import (
 	"tickfeed/codec/recording"
 	"tickfeed/codec/recording/place"
 	"tickfeed/codec/recording/survey"
-	"tickfeed/codec/recording/text"
+	"tickfeed/codec/recording/text/texttest"
 	"tickfeed/feed"
 )
 
-// fromText returns the recording of a text without its first line.
-func fromText(t testing.TB, lines string) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	require.NoError(t, text.Read(&b, strings.NewReader("tickfeed-text 1\n"+lines)))
-	return b.Bytes()
-}
-
-func reader(t testing.TB, file []byte) *recording.Reader {
-	t.Helper()
-	r, err := recording.NewReader(bytes.NewReader(file), int64(len(file)))
-	require.NoError(t, err)
-	return r
-}
-
-// a is a recording with all that a survey counts.
-const a = `session lineage=a1:1 source="a test"
-packet 2026-03-02T14:30:00Z
-  define #0 symbol=AAPL venue=XNAS price=-2
-  define #1 symbol=MSFT price=-2
-  quote +5 AAPL 187.25 300 187.26 500
-  trade AAPL 187.26 100 buy
-  quote AAPL - 0 187.26 500
-packet 2026-03-02T14:30:01Z
-  skip 10
-  quote MSFT 400 1 401 1
-packet 2026-03-02T14:30:01.5Z
-  withheld 100
-packet 2026-03-02T14:30:01.5Z
-  gone 50 expired
-session lineage=a1:1,a2:170 filter=A* next=170
-snapshot
-part 2026-03-02T14:30:00Z
-  define #0 symbol=AAPL venue=XNAS price=-2
-  quote AAPL 187 1 188 1
-end
-packet 2026-03-02T14:30:09Z
-  quote AAPL 187.25 300 187.26 500
-  quote AAPL 187.25 300 187.26 500
-  quote #9 187 300 188 500
-`
-
 // A survey counts present and missing numbers, the latter by reason.
 func TestSurveyCountsByReason(t *testing.T) {
-	file := fromText(t, a+"closed\n")
+	file := texttest.Recording(t, texttest.TwoSessions+"closed\n")
 	var read atomic.Int64
-	s, err := survey.Take(context.Background(), reader(t, file), place.PublishClock, &read)
+	s, err := survey.Take(context.Background(), texttest.Reader(t, file), place.PublishClock, &read)
 	require.NoError(t, err)
 	assert.Equal(t, int64(len(file)), s.Size)
 	assert.Equal(t, int64(len(file)), read.Load())
@@ -96,7 +54,7 @@ func TestSurveyCountsByReason(t *testing.T) {
 // The rate is that of the market, however fast the recording was made, unless the publisher's clock is
 // selected, or no tick has an event time.
 func TestSurveyByClock(t *testing.T) {
-	file := fromText(t, `session lineage=a1:1
+	file := texttest.Recording(t, `session lineage=a1:1
 packet 2026-03-02T20:00:00Z base=2026-03-02T14:30:00Z
   define #0 symbol=A price=-2
   trade +0 A 1 1 buy
@@ -108,7 +66,7 @@ packet 2026-03-02T20:00:01Z base=2026-03-02T16:30:00Z
 closed
 `)
 	at := time.Date(2026, 3, 2, 14, 30, 0, 0, time.UTC).UnixNano()
-	s, err := survey.Take(context.Background(), reader(t, file), place.MarketClock, nil)
+	s, err := survey.Take(context.Background(), texttest.Reader(t, file), place.MarketClock, nil)
 	require.NoError(t, err)
 	assert.Equal(t, []int64{at, at + 7200e9}, []int64{s.First, s.Last})
 	assert.Equal(t, []float64{2, 1, 0, 3}, func() []float64 { // per 40 minutes, the resolution of the rate
@@ -119,12 +77,12 @@ closed
 		return rounded
 	}())
 	assert.Equal(t, uint64(3), s.Peak, "late news counts at the latest time so far")
-	s, err = survey.Take(context.Background(), reader(t, file), place.PublishClock, nil)
+	s, err = survey.Take(context.Background(), texttest.Reader(t, file), place.PublishClock, nil)
 	require.NoError(t, err)
 	assert.Equal(t, []int64{at + 5*3600e9 + 1800e9, at + 5*3600e9 + 1801e9}, []int64{s.First, s.Last})
 	assert.Equal(t, place.PublishClock, s.Clock)
 
-	s, err = survey.Take(context.Background(), reader(t, fromText(t, "session lineage=a1:1\npacket 5 base=0\n  define #0 symbol=A\nclosed\n")), place.MarketClock, nil)
+	s, err = survey.Take(context.Background(), texttest.Reader(t, texttest.Recording(t, "session lineage=a1:1\npacket 5 base=0\n  define #0 symbol=A\nclosed\n")), place.MarketClock, nil)
 	require.NoError(t, err)
 	assert.Equal(t, place.PublishClock, s.Clock)
 	assert.EqualValues(t, 5, s.Last)
@@ -133,7 +91,7 @@ closed
 // Damage is listed with its place and range; a session that begins before recorded numbers disowns them; a
 // recording that was not closed is not Closed.
 func TestSurveyOfDamage(t *testing.T) {
-	file := fromText(t, `session lineage=a1:1
+	file := texttest.Recording(t, `session lineage=a1:1
 packet 5
   define #0 symbol=A
   quote A 1 1 2 1
@@ -147,7 +105,7 @@ packet 8
   quote A 1 1 2 1
 bytes 97
 `)
-	s, err := survey.Take(context.Background(), reader(t, file), place.PublishClock, nil)
+	s, err := survey.Take(context.Background(), texttest.Reader(t, file), place.PublishClock, nil)
 	require.NoError(t, err)
 	assert.False(t, s.Closed)
 	assert.False(t, s.Sound())
@@ -162,7 +120,7 @@ bytes 97
 
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err = survey.Take(ctx, reader(t, file), place.PublishClock, nil)
+	_, err = survey.Take(ctx, texttest.Reader(t, file), place.PublishClock, nil)
 	assert.ErrorIs(t, err, context.Canceled)
 }
 
@@ -180,7 +138,7 @@ func TestRateLosesNoTick(t *testing.T) {
 			step *= 5
 		}
 	}
-	s, err := survey.Take(context.Background(), reader(t, fromText(t, b.String())), place.PublishClock, nil)
+	s, err := survey.Take(context.Background(), texttest.Reader(t, texttest.Recording(t, b.String())), place.PublishClock, nil)
 	require.NoError(t, err)
 	assert.LessOrEqual(t, len(s.Rate.Ticks), 4096)
 	assert.Greater(t, len(s.Rate.Ticks), 1000)
@@ -198,8 +156,8 @@ func TestRateLosesNoTick(t *testing.T) {
 
 // A compressed recording has the same survey.
 func TestSurveyCompressed(t *testing.T) {
-	file := fromText(t, a+"closed\n")
-	var packed memory
+	file := texttest.Recording(t, texttest.TwoSessions+"closed\n")
+	var packed texttest.Memory
 	c, err := recording.Compress(&packed)
 	require.NoError(t, err)
 	_, err = c.Write(file)
@@ -212,12 +170,7 @@ func TestSurveyCompressed(t *testing.T) {
 	require.NoError(t, err)
 	got, err := survey.Take(context.Background(), r, place.PublishClock, nil)
 	require.NoError(t, err)
-	want, err := survey.Take(context.Background(), reader(t, file), place.PublishClock, nil)
+	want, err := survey.Take(context.Background(), texttest.Reader(t, file), place.PublishClock, nil)
 	require.NoError(t, err)
 	assert.Equal(t, want, got)
 }
-
-type memory struct{ bytes.Buffer }
-
-func (*memory) Sync() error  { return nil }
-func (*memory) Close() error { return nil }
